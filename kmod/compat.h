@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Differences between kernel versions and configurations: here and nowhere
+ * else.
+ */
+#ifndef _GSCHED_COMPAT_H
+#define _GSCHED_COMPAT_H
+
+#include <linux/hrtimer.h>
+#include <linux/mm.h>
+#include <linux/rseq.h>
+#include <linux/sched.h>
+#include <linux/sched/jobctl.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
+
+#if !defined(CONFIG_PREEMPT_NOTIFIERS)
+#error "gsched needs CONFIG_PREEMPT_NOTIFIERS (KVM selects it)"
+#endif
+
+/* For current in sched_out: did it leave the run queue? */
+static inline bool gsched_dequeued(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	/* A sleeper may stay on the queue for its lag: delayed dequeue. */
+	return !task_is_runnable(current);
+#else
+	return !current->on_rq;
+#endif
+}
+
+/* For current in sched_out, dequeued: is it frozen by a cgroup or by suspend? */
+static inline bool gsched_frozen(void)
+{
+	if (READ_ONCE(current->__state) & TASK_FROZEN)
+		return true;
+#ifdef CONFIG_CGROUPS
+	/*
+	 * current->frozen alone says too much: a thread that waits for its
+	 * vfork child has it, too. The trap tells the freezer's sleep.
+	 */
+	return current->frozen && (READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE);
+#else
+	return false;
+#endif
+}
+
+/*
+ * @task sleeps and is about to be woken here, by a CPU that has just become free: let the
+ * choice of a CPU for it begin with this one, not with the one it slept on. The
+ * workqueues do the same for their workers; a hint, so races do no harm.
+ */
+static inline void gsched_wake_here(struct task_struct *task)
+{
+#ifdef CONFIG_SMP
+	int cpu = raw_smp_processor_id();
+
+	if (cpumask_test_cpu(cpu, task->cpus_ptr))
+		WRITE_ONCE(task->wake_cpu, cpu);
+#endif
+}
+
+static inline void gsched_hrtimer_setup(struct hrtimer *timer,
+					enum hrtimer_restart (*fn)(struct hrtimer *),
+					clockid_t clock, enum hrtimer_mode mode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(timer, fn, clock, mode);
+#else
+	hrtimer_init(timer, clock, mode);
+	timer->function = fn;
+#endif
+}
+
+#ifdef CONFIG_RSEQ
+/* Is current inside an rseq section, or can that not be told? Faults nothing in. */
+static inline bool gsched_rseq_busy(void)
+{
+	u64 section;
+
+	if (!current->rseq)
+		return false;
+	return copy_from_user_nofault(&section, &current->rseq->rseq_cs, sizeof(section)) ||
+	       section;
+}
+
+/* The next way out of the kernel aborts the section, as after a preemption. */
+static inline void gsched_rseq_abort(void)
+{
+	rseq_preempt(current);
+}
+#else
+static inline bool gsched_rseq_busy(void)
+{
+	return false;
+}
+
+static inline void gsched_rseq_abort(void)
+{
+}
+#endif
+
+static inline void gsched_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
+				       vm_flags_t clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+#endif /* _GSCHED_COMPAT_H */

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Preemption: a fiber that ran a whole slice while others wait is told so.
+ *
+ * One hrtimer a context, hard, so that it fires on PREEMPT_RT, too. It looks at
+ * the procs that are held, several times a slice, and stands when nobody waits
+ * for any of them:
+ *
+ *	the handler			Enqueue
+ *	header.ticking = 0		publish the fiber
+ *	full barrier			full fence
+ *	demand? then go on		header.ticking == 0? TICK
+ *
+ * Forbidden: a fiber queued, the tick standing. A proc that nobody held when the
+ * handler looked is looked at by whoever gets it: gsched_tick_need().
+ *
+ * Whether the fiber is the same as at the last look is told by proc.tick, which
+ * user space raises at each scheduling: a lie costs its own fairness.
+ */
+#include <linux/hrtimer.h>
+#include <linux/sched/signal.h>
+#include "compat.h"
+#include "gsched.h"
+#include "trace.h"
+
+#define LOOKS_A_SLICE	8
+#define PERIOD_MIN_NS	(100 * NSEC_PER_USEC)
+
+static u64 period_ns(const struct gsched_context *context)
+{
+	return max_t(u64, context->slice_ns / LOOKS_A_SLICE, PERIOD_MIN_NS);
+}
+
+/* The worker has something to hear before it runs on: now if it runs, else then. */
+static void poke(struct gsched_worker *worker)
+{
+	lockdep_assert_held(&worker->context->lock);
+	trace_gsched_kick(worker, worker->proc);
+	if (worker->context->sigurg) {
+		gsched_proc_ring(worker, GSCHED_PREEMPT);
+		return;
+	}
+#if GSCHED_REDIRECT
+	WRITE_ONCE(worker->preempt, true);
+	set_tsk_thread_flag(worker->task, TIF_USER_RETURN_NOTIFY);
+	/* An IPI if it runs on another CPU; no lock of the scheduler's. */
+	kick_process(worker->task);
+#endif
+}
+
+/* One proc; returns whether there is demand for it while it is held. */
+static bool look(struct gsched_context *context, unsigned int p, u64 now)
+{
+	struct gsched_worker *worker = gsched_proc_owner(context, p);
+	struct gsched_seen *seen = &context->seen[p];
+	u32 tick;
+
+	if (!worker)
+		return false;
+	tick = READ_ONCE(context->procs[p].tick);
+	/* The slice begins when the thread is there: a grant may be long in waking it. */
+	if (seen->owner != worker->id || seen->tick != tick || worker->grant != GSCHED_NONE) {
+		seen->owner = worker->id;
+		seen->tick = tick;
+		seen->since = now;
+	}
+	if (!gsched_proc_wanted(context, p))
+		return false;
+	/* We saw it up to a period after it began. */
+	if (now - seen->since + period_ns(context) >= context->slice_ns &&
+	    !worker->preempt && gsched_proc_relief(context)) {
+		context->preempts++;
+		poke(worker);
+	}
+	return true;
+}
+
+static bool look_at_all(struct gsched_context *context, u64 now)
+{
+	bool wanted = false;
+	unsigned int p;
+
+	for (p = 0; p < context->procs_used; p++)
+		wanted |= look(context, p, now);
+	return wanted;
+}
+
+static enum hrtimer_restart tick(struct hrtimer *timer)
+{
+	struct gsched_context *context = container_of(timer, struct gsched_context, tick);
+	u64 now = ktime_get_ns();
+	bool wanted;
+
+	raw_spin_lock(&context->lock);
+	context->ticks++;
+	wanted = look_at_all(context, now);
+	if (!wanted) {
+		WRITE_ONCE(context->header->ticking, 0);
+		/* Pairs with the fence of Enqueue, see the head of this file. */
+		smp_mb();
+		wanted = look_at_all(context, now);
+		if (wanted)
+			WRITE_ONCE(context->header->ticking, 1);
+	}
+	context->ticking = wanted;
+	raw_spin_unlock(&context->lock);
+	if (!wanted)
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, ns_to_ktime(period_ns(context)));
+	return HRTIMER_RESTART;
+}
+
+static void start(struct gsched_context *context)
+{
+	lockdep_assert_held(&context->lock);
+	if (context->ticking || !context->trampoline)
+		return;
+	context->ticking = true;
+	WRITE_ONCE(context->header->ticking, 1);
+	hrtimer_start(&context->tick, ns_to_ktime(period_ns(context)), HRTIMER_MODE_REL_HARD);
+}
+
+/**
+ * gsched_tick_need() - a worker has got a proc: start the tick if others wait
+ * @context: locked
+ * @p: the proc
+ */
+void gsched_tick_need(struct gsched_context *context, unsigned int p)
+{
+	if (!context->ticking && gsched_proc_wanted(context, p))
+		start(context);
+}
+
+/**
+ * gsched_tick_start() - TICK: user space queued a fiber while the tick stood
+ * @context: the context
+ */
+void gsched_tick_start(struct gsched_context *context)
+{
+	raw_spin_lock_irq(&context->lock);
+	start(context);
+	raw_spin_unlock_irq(&context->lock);
+}
+
+/**
+ * gsched_tick_kick() - KICK: preempt the owner of a proc now
+ * @context: the context
+ * @p: a proc, checked by the caller
+ */
+void gsched_tick_kick(struct gsched_context *context, u32 p)
+{
+	struct gsched_worker *worker;
+
+	raw_spin_lock_irq(&context->lock);
+	worker = gsched_proc_owner(context, p);
+	if (worker)
+		poke(worker);
+	raw_spin_unlock_irq(&context->lock);
+}
+
+/**
+ * gsched_tick_init() - the tick of a context that nobody knows yet
+ * @context: its trampoline is set
+ */
+void gsched_tick_init(struct gsched_context *context)
+{
+	gsched_hrtimer_setup(&context->tick, tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	/* Nobody can be told: so nobody need ask for it. */
+	context->header->ticking = !context->trampoline;
+}
+
+/**
+ * gsched_tick_exit() - stop it for good
+ * @context: without workers
+ */
+void gsched_tick_exit(struct gsched_context *context)
+{
+	hrtimer_cancel(&context->tick);
+}

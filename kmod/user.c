@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How many contexts each user has. Their memory is charged to its cgroup and their
+ * threads are limited like all others, but the tick of a context is an interrupt that is
+ * charged to nobody: up to 10,000 a second for each.
+ *
+ * Whoever makes user namespaces can have any number of user ids in them: all of those are
+ * charged to the owner of the outermost one. Who has CAP_SYS_RESOURCE has no limit.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/err.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
+#include "gsched.h"
+
+static unsigned int max_contexts = 64;
+module_param(max_contexts, uint, 0644);
+MODULE_PARM_DESC(max_contexts, "open files after SETUP that a user may have");
+
+/**
+ * struct gsched_user - a user with contexts
+ * @node: on the list
+ * @uid: who
+ * @contexts: how many
+ */
+struct gsched_user {
+	struct list_head node;
+	kuid_t uid;
+	unsigned int contexts;
+};
+
+static DEFINE_MUTEX(mutex);	/* for all here */
+static LIST_HEAD(users);
+
+static kuid_t payer(void)
+{
+	const struct user_namespace *ns = current_user_ns();
+
+	if (ns == &init_user_ns)
+		return current_uid();
+	while (ns->parent != &init_user_ns)
+		ns = ns->parent;
+	return ns->owner;
+}
+
+static struct gsched_user *find(kuid_t uid)
+{
+	struct gsched_user *user;
+
+	list_for_each_entry(user, &users, node)
+		if (uid_eq(user->uid, uid))
+			return user;
+	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	if (!user)
+		return NULL;
+	user->uid = uid;
+	list_add(&user->node, &users);
+	return user;
+}
+
+/**
+ * gsched_user_charge() - the calling user makes a context
+ *
+ * Return: for gsched_user_uncharge(); ERR_PTR(-EUSERS) if it has too many, -ENOMEM.
+ */
+struct gsched_user *gsched_user_charge(void)
+{
+	unsigned int max = READ_ONCE(max_contexts);
+	struct gsched_user *user;
+
+	mutex_lock(&mutex);
+	user = find(payer());
+	if (!user) {
+		user = ERR_PTR(-ENOMEM);
+	} else if (user->contexts < max || capable(CAP_SYS_RESOURCE)) {
+		/* Asked only of who needs it: the audit log notes a refusal. */
+		user->contexts++;
+	} else {
+		/* With a limit of 0 it may be new. */
+		if (!user->contexts) {
+			list_del(&user->node);
+			kfree(user);
+		}
+		user = ERR_PTR(-EUSERS);
+	}
+	mutex_unlock(&mutex);
+	return user;
+}
+
+/**
+ * gsched_user_uncharge() - one of its contexts is gone
+ * @user: from gsched_user_charge()
+ */
+void gsched_user_uncharge(struct gsched_user *user)
+{
+	mutex_lock(&mutex);
+	if (!--user->contexts) {
+		list_del(&user->node);
+		kfree(user);
+	}
+	mutex_unlock(&mutex);
+}

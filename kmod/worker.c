@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A worker: one attached thread, its life and its sleep.
+ *
+ * Life. Made by ATTACH, ended in one of three places (notify.c): DETACH, the
+ * last sched_out of the thread, and the return to user mode of a thread that
+ * did exec. Each of them first takes the worker out of the table under the
+ * lock of the context (gsched_proc_leave()); from there on:
+ *   1. nobody finds it: table, list of stand-bys and owner words are all read
+ *      under that lock, and it is in none of them any more;
+ *   2. no wake-up or signal is queued for it any more: that happens under the same lock,
+ *      to workers found in the table or on the list. One queued before is
+ *      waited for by irq_work_sync();
+ *   3. the scheduler does not call it any more: its notifier was unregistered,
+ *      or its thread will not run again;
+ *   4. so gsched_worker_free() frees the last pointer to it. Where nothing may
+ *      sleep the way there is an irq_work, which also lets the scheduler finish
+ *      its walk over the notifiers, and a work item.
+ */
+#include <linux/err.h>
+#include <linux/hrtimer.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include "gsched.h"
+#include "trace.h"
+
+/* How late a deadline may be, so that timers of several workers may fire at once. */
+#define SLACK_NS	(10 * NSEC_PER_USEC)
+
+static void wake(struct irq_work *work)
+{
+	struct gsched_worker *worker = container_of(work, struct gsched_worker, wake);
+
+	/* It may be up already, and asleep elsewhere: a spurious wake-up then. */
+	wake_up_process(worker->task);
+}
+
+/*
+ * Not a hard one: where interrupt handlers are threads, signals are sent by those.
+ * A signal that comes just too late meets a program that did exec, and is ignored
+ * there, as SIGURG is by default.
+ */
+static void signal(struct irq_work *work)
+{
+	struct gsched_worker *worker = container_of(work, struct gsched_worker, signal);
+
+	if (READ_ONCE(worker->task->mm) == worker->context->mm)
+		send_sig(SIGURG, worker->task, 1);
+}
+
+static void free_work(struct work_struct *work)
+{
+	gsched_worker_free(container_of(work, struct gsched_worker, free));
+}
+
+static void dead(struct irq_work *work)
+{
+	struct gsched_worker *worker = container_of(work, struct gsched_worker, dead);
+
+	queue_work(gsched_wq, &worker->free);
+}
+
+static void again(struct irq_work *work)
+{
+}
+
+/* A free index whose slot exists, or an errno. */
+static int slot_get(struct gsched_context *context)
+{
+	unsigned int id = find_first_zero_bit(context->index, GSCHED_MAXWORKERS);
+	struct gsched_chunk *chunk;
+
+	lockdep_assert_held(&context->mutex);
+	if (id >= GSCHED_MAXWORKERS)
+		return -ENOSPC;
+	if (!context->chunk[id / GSCHED_CHUNK_SLOTS]) {
+		chunk = kzalloc(sizeof(*chunk), GFP_KERNEL_ACCOUNT);
+		if (!chunk)
+			return -ENOMEM;
+		chunk->slots = gsched_shared_alloc(GSCHED_CHUNK_SIZE);
+		if (!chunk->slots) {
+			kfree(chunk);
+			return -ENOMEM;
+		}
+		/* Pairs with shared.c:gsched_shared_mmap() and context.c. */
+		smp_store_release(&context->chunk[id / GSCHED_CHUNK_SLOTS], chunk);
+	}
+	__set_bit(id, context->index);
+	return id;
+}
+
+/**
+ * gsched_worker_create() - make the calling thread a worker
+ * @context: of the caller
+ *
+ * Return: a worker without a proc that others can find already, or ERR_PTR().
+ */
+struct gsched_worker *gsched_worker_create(struct gsched_context *context)
+{
+	struct gsched_worker *worker;
+	struct gsched_chunk *chunk;
+	int id;
+
+	worker = kzalloc(sizeof(*worker), GFP_KERNEL_ACCOUNT);
+	if (!worker)
+		return ERR_PTR(-ENOMEM);
+	mutex_lock(&context->mutex);
+	id = slot_get(context);
+	mutex_unlock(&context->mutex);
+	if (id < 0) {
+		kfree(worker);
+		return ERR_PTR(id);
+	}
+	gsched_context_get(context);
+	chunk = context->chunk[id / GSCHED_CHUNK_SLOTS];
+	worker->context = context;
+	worker->task = get_task_struct(current);
+	worker->id = id;
+	worker->slot = (struct gsched_slot *)chunk->slots->addr + id % GSCHED_CHUNK_SLOTS;
+	worker->proc = GSCHED_NONE;
+	worker->last = GSCHED_NONE;
+	worker->grant = GSCHED_NONE;
+	INIT_LIST_HEAD(&worker->standby);
+	worker->wake = IRQ_WORK_INIT_HARD(wake);
+	worker->signal = IRQ_WORK_INIT(signal);
+	worker->dead = IRQ_WORK_INIT_HARD(dead);
+	worker->again = IRQ_WORK_INIT_HARD(again);
+	INIT_WORK(&worker->free, free_work);
+
+	memset(worker->slot, 0, sizeof(*worker->slot));
+	WRITE_ONCE(worker->slot->depth, 1);
+	gsched_debug_workers(1);
+
+	raw_spin_lock_irq(&context->lock);
+	chunk->worker[id % GSCHED_CHUNK_SLOTS] = worker;
+	WRITE_ONCE(context->header->workers, ++context->nworkers);
+	trace_gsched_attach(worker, GSCHED_NONE);
+	raw_spin_unlock_irq(&context->lock);
+	return worker;
+}
+
+/**
+ * gsched_worker_free() - free a worker that nobody can find any more
+ * @worker: after gsched_proc_leave(), and no longer called by the scheduler
+ *
+ * Process context. May free the context, too.
+ */
+void gsched_worker_free(struct gsched_worker *worker)
+{
+	struct gsched_context *context = worker->context;
+
+	irq_work_sync(&worker->wake);
+	irq_work_sync(&worker->signal);
+	irq_work_sync(&worker->dead);
+	irq_work_sync(&worker->again);
+	mutex_lock(&context->mutex);
+	__clear_bit(worker->id, context->index);
+	mutex_unlock(&context->mutex);
+	put_task_struct(worker->task);
+	kfree(worker);
+	gsched_debug_workers(-1);
+	gsched_context_put(context);
+}
+
+/**
+ * gsched_worker_wait() - sleep until there is a grant
+ * @worker: of the calling thread, parked
+ * @deadline: CLOCK_MONOTONIC ns at which to give up, 0 never
+ *
+ * Whoever grants stores the grant under the lock and then wakes:
+ *
+ *	here				granter
+ *	state = INTERRUPTIBLE		grant = p
+ *	full barrier			full barrier (in the wake-up)
+ *	grant?  no: sleep		state?  wake
+ *
+ * so one of the two sees the other, and a grant is never slept over. Without
+ * the lock the answer may be outdated at once: the caller looks under it.
+ *
+ * Return: 0 there was a grant, -EINTR, -ETIMEDOUT.
+ */
+int gsched_worker_wait(struct gsched_worker *worker, u64 deadline)
+{
+	ktime_t expires = min_t(u64, deadline, KTIME_MAX);
+	int err;
+
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		err = 0;
+		if (READ_ONCE(worker->grant) != GSCHED_NONE)
+			break;
+		err = -EINTR;
+		if (signal_pending(current))
+			break;
+		err = -ETIMEDOUT;
+		if (!schedule_hrtimeout_range(deadline ? &expires : NULL, SLACK_NS,
+					      HRTIMER_MODE_ABS))
+			break;
+	}
+	__set_current_state(TASK_RUNNING);
+	return err;
+}
