@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The runtime's own lock: a word, spun on, then yielded on.
+ *
+ * It is taken with the no-preempt depth raised (or from an ordinary thread),
+ * so a holder is never a parked or interrupted fiber; but its thread may be
+ * off the CPU, so a waiter gives the CPU up after a short spin. It never sleeps
+ * in the kernel, for a worker that slept would keep its proc (depth is raised).
+ */
+#ifndef GS_BASE_LOCK_H
+#define GS_BASE_LOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+struct gs_lock {
+	uint32_t word; /* 0 free, 1 held */
+};
+
+void gs_lock_slow(struct gs_lock *l);
+
+static inline bool gs_lock_try(struct gs_lock *l)
+{
+	uint32_t free = 0;
+
+	/* pairs with the release in gs_lock_release */
+	return gs_cas_acquire(&l->word, &free, 1);
+}
+
+static inline void gs_lock_acquire(struct gs_lock *l)
+{
+	if (gs_unlikely(!gs_lock_try(l)))
+		gs_lock_slow(l);
+}
+
+static inline void gs_lock_release(struct gs_lock *l)
+{
+	gs_store_release(&l->word, 0);
+}
+
+/* In a commit function, for its caller; see gs_race_parks. */
+static inline __attribute__((always_inline)) void gs_lock_release_for(struct gs_lock *l)
+{
+	gs_store_release(&l->word, 0);
+}
+
+#ifdef GS_LOCKRANK
+/* See lockrank.c. */
+void gs_lockrank_acquire(const struct gs_lock *l, const char *file, const char *what);
+void gs_lockrank_release(const struct gs_lock *l);
+#define gs_lock_acquire(l) (gs_lockrank_acquire((l), __FILE_NAME__, #l), (gs_lock_acquire)(l))
+#define gs_lock_release(l) (gs_lockrank_release(l), (gs_lock_release)(l))
+#define gs_lock_release_for(l) (gs_lockrank_release(l), (gs_lock_release_for)(l))
+#endif
+
+#endif /* GS_BASE_LOCK_H */

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fiber.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "arch.h"
+#include "base/lock.h"
+#include "base/sanitizer.h"
+#include "base/syscall.h"
+
+#define CHUNK_SIZE ((size_t)64 << 10)
+
+struct chunk {
+	struct chunk *next; /* I */
+	uint32_t used;	    /* fibers handed out so far; only grows; release/acquire */
+	struct gs_fiber fibers[] __attribute__((aligned(64)));
+};
+
+#define CHUNK_FIBERS ((CHUNK_SIZE - sizeof(struct chunk)) / sizeof(struct gs_fiber))
+
+static struct gs_lock lock;
+static struct gs_fiber *free_list; /* lock */
+static struct chunk *chunks;	   /* written under lock; release/acquire for gs_fiber_each */
+
+static struct gs_fiber *slab_take(void)
+{
+	bool pinned = gs_arch_pin_worker();
+	struct chunk *c;
+	struct gs_fiber *f;
+
+	gs_lock_acquire(&lock);
+	f = free_list;
+	c = chunks;
+	if (f) {
+		free_list = f->next;
+	} else if (c && c->used < CHUNK_FIBERS) {
+		f = &c->fibers[c->used];
+		/* pairs with the acquire in gs_fiber_each */
+		gs_store_release(&c->used, c->used + 1);
+	}
+	gs_lock_release(&lock);
+	gs_arch_unpin_worker(pinned);
+	return f;
+}
+
+/* Depth 0: maps memory. What another adds at the same time is used later. */
+static bool slab_grow(void)
+{
+	long p = gs_syscall6(SYS_mmap, 0, (long)CHUNK_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct chunk *c = (struct chunk *)p;
+	bool pinned;
+
+	if (p < 0 && p > -4096)
+		return false;
+	pinned = gs_arch_pin_worker();
+	gs_lock_acquire(&lock);
+	if (chunks && chunks->used < CHUNK_FIBERS) {
+		gs_lock_release(&lock);
+		gs_arch_unpin_worker(pinned);
+		gs_syscall3(SYS_munmap, p, CHUNK_SIZE, 0);
+		return true;
+	}
+	c->next = chunks;
+	/* pairs with the acquire in gs_fiber_each */
+	gs_store_release(&chunks, c);
+	gs_lock_release(&lock);
+	gs_arch_unpin_worker(pinned);
+	return true;
+}
+
+static struct gs_fiber *slab_get(void)
+{
+	struct gs_fiber *f;
+
+	while (!(f = slab_take()))
+		if (!slab_grow())
+			return NULL;
+	return f;
+}
+
+static void slab_put(struct gs_fiber *f)
+{
+	bool pinned = gs_arch_pin_worker();
+
+	gs_store_relaxed(&f->state, GS_IDLE);
+	gs_lock_acquire(&lock);
+	f->next = free_list;
+	free_list = f;
+	gs_lock_release(&lock);
+	gs_arch_unpin_worker(pinned);
+}
+
+void gs_fiber_each(bool (*cb)(struct gs_fiber *f, void *arg), void *arg)
+{
+	for (struct chunk *c = gs_load_acquire(&chunks); c; c = c->next) {
+		uint32_t n = gs_load_acquire(&c->used);
+
+		for (uint32_t i = 0; i < n; i++)
+			if (gs_load_relaxed(&c->fibers[i].state) != GS_IDLE &&
+			    !cb(&c->fibers[i], arg))
+				return;
+	}
+}
+
+int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size)
+{
+	char *top = f->ref.stack.lo + f->ref.stack.size;
+	struct gs_fiber_cold *cold;
+
+	top -= (sizeof(*cold) + GS_STACK_TOP + 63) & ~(size_t)63;
+	cold = (struct gs_fiber_cold *)top;
+	/* leave a page to run on */
+	if (size > f->ref.stack.size - 8192)
+		return -EINVAL;
+	gs_fiber_stack_enter(f);
+	gs_san_stack_reuse(f->ref.stack.lo, f->ref.stack.size);
+	gs_race_new_stack(f->ref.stack.lo, f->ref.stack.size);
+	if (size) {
+		top -= (size + 15) & ~(size_t)15;
+		memcpy(top, arg, size);
+		arg = top;
+	}
+	memset(cold, 0, sizeof(*cold));
+	cold->fn = fn;
+	cold->arg = arg;
+	gs_store_relaxed(&f->cold, cold);
+	gs_san_fiber_create(&f->ref);
+	gs_store_relaxed(&f->ref.sp, gs_arch_frame(top, f));
+	f->wake = NULL;
+	f->frozen = NULL;
+	gs_store_relaxed(&f->locks, 0);
+	gs_store_relaxed(&f->tls, NULL);
+	f->own = NULL;
+	f->handling = false;
+	f->express = false;
+	gs_store_relaxed(&f->leaked, false);
+	f->since = 0;
+	f->err = 0;
+	gs_store_relaxed(&f->reason, 0);
+	/* not waiting: nobody could ready it, and the deadlock check must not count it so */
+	gs_store_relaxed(&f->state, GS_RUNNABLE);
+	gs_fiber_stack_leave(f);
+	return 0;
+}
+
+struct gs_fiber *gs_fiber_new(void (*fn)(void *), void *arg, size_t size, size_t stack_size,
+			      int *err)
+{
+	struct gs_fiber *f = slab_get();
+
+	if (!f) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	*err = gs_stack_get(&f->ref.stack, stack_size);
+	if (*err) {
+		slab_put(f);
+		return NULL;
+	}
+	*err = gs_fiber_init(f, fn, arg, size);
+	if (*err) {
+		gs_fiber_free(f);
+		return NULL;
+	}
+	return f;
+}
+
+void gs_fiber_free(struct gs_fiber *f)
+{
+	gs_san_stack_reuse(f->ref.stack.lo, f->ref.stack.size);
+	gs_stack_put(&f->ref.stack);
+	slab_put(f);
+}

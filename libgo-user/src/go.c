@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A fiber's birth and death.
+ *
+ * A dead fiber stays with the proc it died on, stack and all, for the next gs_go
+ * there: spawn and finish touch no shared word but the run queue. Its memory is
+ * given up only by the commit of its last switch, when nobody is on its stack.
+ */
+#include <errno.h>
+#include <gsched/runtime.h>
+#include <stdio.h>
+
+#include "arch.h"
+#include "backend.h"
+#include "base/sanitizer.h"
+#include "enter.h"
+#include "event.h"
+#include "fiber.h"
+#include "sched_int.h"
+#include "tls.h"
+
+uint32_t gs_mains_left;
+
+static void (*exit_hook)(void *area);
+bool gs_tls_each;
+static uint64_t ids;		/* atomic */
+static int64_t thread_started;	/* atomic: by ordinary threads */
+static int64_t thread_finished; /* atomic: on a worker without a proc */
+
+void *gs_fiber_unwind_area(void)
+{
+	struct gs_fiber *f = gs_self_outside();
+
+	return f->thread ? NULL : f->cold->unwind;
+}
+
+void gs_fiber_set_exit_hook(void (*hook)(void *area))
+{
+	exit_hook = hook;
+}
+
+uint64_t gs_id(void)
+{
+	struct gs_fiber *f = gs_self_outside();
+
+	return f->thread ? 0 : f->id;
+}
+
+/* f is dead and off its stack: keep it for the next gs_go on this proc. */
+static bool commit_dead(struct gs_fiber *f, void *arg)
+{
+	struct gs_proc *p = gs_proc_of(gs_arch_worker());
+
+	(void)arg;
+	gs_san_fiber_destroy(&f->ref);
+	if (p && p->ndead < GS_DEAD_CACHE && f->ref.stack.size == gs_stack_default() - 4096) {
+		gs_store_relaxed(&f->state, GS_IDLE);
+		f->next = p->dead;
+		p->dead = f;
+		p->ndead++;
+	} else {
+		gs_fiber_free(f);
+	}
+	/* release: pairs with the acquire in gs_num_fibers */
+	if (p)
+		gs_store_release(&p->finished, p->finished + 1);
+	else
+		gs_fetch_add_seq(&thread_finished, 1);
+	return true;
+}
+
+static _Noreturn void finish(struct gs_fiber *f)
+{
+	if (gs_unlikely(f->own))
+		gs_tls_finish();
+	/* its gs_run waits for a return that will not come */
+	if (f->cold->done)
+		gs_fetch_add_seq(&gs_mains_left, 1);
+	gs_enter();
+	gs_sched_die(commit_dead);
+}
+
+_Noreturn void gs_fiber_finish(void)
+{
+	finish(gs_self_outside());
+}
+
+/* The first C function on a fiber's stack, at depth 1. */
+_Noreturn void gs_fiber_main(struct gs_fiber *f)
+{
+	struct gs_fiber_cold *cold = f->cold;
+
+	gs_san_first_run();
+	gs_sched_finish();
+	gs_arch_set_errno(0); /* as a new thread's; the last fiber here left its own */
+	gs_leave_worker();
+	cold->fn(cold->arg);
+	if (exit_hook)
+		exit_hook(cold->unwind);
+	if (cold->done) {
+		cold->done(cold->done_arg);
+		cold->done = NULL;
+	}
+	finish(f);
+}
+
+static uint64_t new_id(struct gs_proc *p)
+{
+	if (!p)
+		return gs_fetch_add_relaxed(&ids, 1) + 1;
+	if (p->id_next == p->id_end) {
+		p->id_next = gs_fetch_add_relaxed(&ids, 64) + 1;
+		p->id_end = p->id_next + 64;
+	}
+	return p->id_next++;
+}
+
+/* "fiber 17", or "fiber 17 (name)": as reports call it. */
+static void name_for_tsan(struct gs_fiber *f)
+{
+#ifdef GS_TSAN
+	char text[64];
+
+	snprintf(text, sizeof(text), f->cold->name[0] ? "fiber %lu (%s)" : "fiber %lu", f->id,
+		 f->cold->name);
+	gs_san_fiber_name(&f->ref, text);
+#else
+	(void)f;
+#endif
+}
+
+/* Publish a fiber made by gs_fiber_new or taken from the cache. Entered. */
+static inline void start(struct gs_worker *w, struct gs_fiber *f)
+{
+	struct gs_proc *p = w ? gs_proc_of(w) : NULL;
+
+	gs_store_relaxed(&f->id, new_id(p));
+	name_for_tsan(f);
+	if (p)
+		gs_store_relaxed(&p->started, p->started + 1);
+	else
+		gs_fetch_add_relaxed(&thread_started, 1);
+	if (gs_traced())
+		gs_event(w, GS_EV_START, f);
+	gs_ready_on(w, f);
+}
+
+void gs_fiber_start(struct gs_fiber *f)
+{
+	start(gs_worker_self(), f);
+}
+
+static inline struct gs_fiber *dead_get(struct gs_worker *w)
+{
+	struct gs_proc *p = w ? gs_proc_of(w) : NULL;
+	struct gs_fiber *f = p ? p->dead : NULL;
+
+	if (f) {
+		p->dead = f->next;
+		p->ndead--;
+	}
+	return f;
+}
+
+/* f is zeroed there; a name too long is cut. */
+static void set_name(struct gs_fiber *f, const struct gs_attr *attr)
+{
+	if (attr && attr->name)
+		for (size_t i = 0; i < sizeof(f->cold->name) - 1 && attr->name[i]; i++)
+			f->cold->name[i] = attr->name[i];
+}
+
+int gs_fiber_get_own(struct gs_tls **own)
+{
+	if (!gs_tls_travels)
+		return -EOPNOTSUPP;
+	*own = gs_tls_get_own();
+	return *own ? 0 : -ENOMEM;
+}
+
+static inline int make(void (*fn)(void *), void *arg, size_t size, const struct gs_attr *attr,
+		       const void *from)
+{
+	size_t stack_size = attr ? attr->stack_size : 0;
+	struct gs_fiber *f = NULL;
+	struct gs_tls *own = NULL;
+	struct gs_worker *w;
+	int r;
+
+	if (gs_unlikely(!fn))
+		gs_panic("go of nil func value");
+	/* acquire: pairs with the release at the end of start(), by another thread perhaps */
+	if (gs_unlikely(!gs_load_acquire(&gs_be))) {
+		r = gs_rt_start();
+		if (r)
+			return r;
+	}
+	if (gs_unlikely(gs_tls_each || (attr && attr->flags & GS_OWN_TLS))) {
+		r = gs_fiber_get_own(&own);
+		if (r)
+			return r;
+	}
+	if (!stack_size) {
+		w = gs_enter();
+		f = dead_get(w);
+		if (f) {
+			r = gs_fiber_init(f, fn, arg, size);
+			if (gs_unlikely(r)) {
+				gs_leave();
+				gs_fiber_free(f);
+				gs_tls_put_own(own);
+				return r;
+			}
+			f->own = own;
+			gs_store_relaxed(&f->tls, own);
+			set_name(f, attr);
+			f->cold->from = from;
+			start(w, f);
+			gs_leave();
+			return 0;
+		}
+		gs_leave();
+	}
+	/* mapping memory sleeps: at depth 0, so that the proc can go to another */
+	f = gs_fiber_new(fn, arg, size, stack_size, &r);
+	if (!f) {
+		gs_tls_put_own(own);
+		return r;
+	}
+	f->own = own;
+	gs_store_relaxed(&f->tls, own);
+	set_name(f, attr);
+	f->cold->from = from;
+	gs_rt_enter();
+	gs_fiber_start(f);
+	gs_rt_leave();
+	return 0;
+}
+
+/* gs_go and its kin. from: who called that. */
+static int go_from(void (*fn)(void *), void *arg, size_t size, const struct gs_attr *attr,
+		   const void *from)
+{
+	int r;
+
+	gs_race_called(from);
+	r = make(fn, arg, size, attr, from);
+	gs_race_returns();
+	return r;
+}
+
+int gs_go(void (*fn)(void *), void *arg)
+{
+	return go_from(fn, arg, 0, NULL, __builtin_return_address(0));
+}
+
+int gs_go_copy(void (*fn)(void *), const void *args, size_t size)
+{
+	return go_from(fn, (void *)(uintptr_t)args, size, NULL, __builtin_return_address(0));
+}
+
+int gs_go_attr(const struct gs_attr *attr, void (*fn)(void *), void *arg)
+{
+	if (attr->stack_size > GS_STACK_MAX || attr->flags & ~GS_OWN_TLS || attr->pad[0] ||
+	    attr->pad[1] || attr->pad[2] || attr->pad[3])
+		return -EINVAL;
+	return go_from(fn, arg, 0, attr, __builtin_return_address(0));
+}
+
+size_t gs_num_fibers(void)
+{
+	/*
+	 * No snapshot: fibers start and end meanwhile. The ends are counted first, and who is
+	 * seen to have ended is seen to have started: too many, but never too few.
+	 * acquire: pairs with the release in commit_dead
+	 */
+	int64_t n = -gs_load_acquire(&thread_finished);
+
+	for (uint32_t i = 0; i < GS_MAXPROCS; i++)
+		n -= gs_load_acquire(&gs_procs[i].finished);
+	n += gs_load_relaxed(&thread_started);
+	for (uint32_t i = 0; i < GS_MAXPROCS; i++)
+		n += gs_load_relaxed(&gs_procs[i].started);
+	return (size_t)n;
+}

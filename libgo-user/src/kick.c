@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Kicks: a fiber whose timer fired or whose descriptor is ready does not wait for the end
+ * of somebody's slice. The poller queues it (express), and when every proc is busy, one
+ * whose fiber has had its minimum run is interrupted for it; while none has, the poller
+ * sleeps until the first one will have had it.
+ *
+ * How long a fiber has run is told by proc.tick, which changes with each scheduling: it has
+ * run since the first look that found this tick. So the poller looks whenever it is awake
+ * and every proc is busy, though nothing may wait.
+ *
+ * One kick at a time: the worker that is interrupted takes all that waits, for express
+ * comes first at each scheduling. If something still waits a minimum run later, the next
+ * proc is kicked; one that was kicked already, in vain (it was refused: libc, a handler),
+ * after a while again.
+ */
+#include "kick.h"
+
+#include <gsched/time.h>
+#include <stdbool.h>
+
+#include "backend.h"
+#include "base/atomic.h"
+#include "base/syscall.h"
+
+#define AGAIN_NS 1000000
+
+/* The poller's own. */
+struct seen {
+	uint32_t owner, tick;
+	int64_t since;
+	int64_t due; /* when it may be kicked */
+};
+
+uint64_t gs_kicks;
+
+static struct seen seen[GS_MAXPROCS];
+
+/* linux/sched/types.h clashes with libc's sched.h */
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+void gs_kick_thread(void)
+{
+	struct attr attr = {.size = sizeof(attr)};
+
+	if (gs_syscall6(SYS_sched_getattr, 0, (long)&attr, sizeof(attr), 0, 0, 0) ||
+	    attr.policy != 0)
+		return;
+	/* from Linux 6.12 on; before it means nothing */
+	attr.runtime = GS_KICK_AFTER_NS;
+	gs_syscall3(SYS_sched_setattr, 0, &attr, 0);
+}
+
+/* False: nobody holds p. */
+static bool look(uint32_t p, int64_t now)
+{
+	uint32_t owner = gs_load_relaxed(&gs_lines[p].owner);
+	uint32_t tick = gs_load_relaxed(&gs_lines[p].tick);
+	struct seen *s = &seen[p];
+
+	if (s->owner != owner || s->tick != tick || !s->since) {
+		s->owner = owner;
+		s->tick = tick;
+		s->since = now;
+		s->due = now + GS_KICK_AFTER_NS;
+	}
+	return owner && owner != GS_RETIRED;
+}
+
+int64_t gs_kick(void)
+{
+	uint32_t n = gs_load_relaxed(&gs_hdr->procs_used);
+	bool waits = gs_load_relaxed(&gs_hdr->express_len);
+	struct seen *first = NULL;
+	int64_t now;
+
+	if (gs_load_relaxed(&gs_hdr->idle))
+		/* somebody was woken for it, or will be when there is a thread */
+		return waits ? gs_now() + AGAIN_NS : 0;
+	now = gs_now();
+	for (uint32_t p = 0; p < n; p++)
+		if (look(p, now) && (!first || seen[p].due < first->due))
+			first = &seen[p];
+	if (!waits || !first)
+		return 0;
+	if (first->due > now)
+		return first->due;
+	first->due = now + AGAIN_NS;
+	gs_store_relaxed(&gs_kicks, gs_kicks + 1);
+	gs_be->kick((uint32_t)(first - seen));
+	return now + GS_KICK_AFTER_NS;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The poller: a thread of the runtime that runs timers and waits for I/O. */
+#ifndef GS_POLLER_H
+#define GS_POLLER_H
+
+#include <stdint.h>
+
+struct gs_netpoll;
+
+/* Start it, waiting by `np`, which is initialised. 0 or -errno. */
+int gs_poller_start(const struct gs_netpoll *np);
+
+/* A deadline earlier than header.poll_until was set. Never blocks. Any thread. */
+void gs_poller_wake(void);
+
+/* To be called on the poller's thread every `period` ns. Before it starts; two at most. */
+void gs_poller_add_periodic(void (*fn)(void), int64_t period);
+
+/* Atomic. Called by the poller at each turn, so after every gs_poller_wake; NULL. */
+extern void (*gs_poller_hook)(void);
+
+#endif /* GS_POLLER_H */

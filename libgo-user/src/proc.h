@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A proc: the right to run fibers, with a local run queue and caches. The words
+ * the backend must see (owner, head, tail, runnext) are in its shared line.
+ */
+#ifndef GS_PROC_H
+#define GS_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "fiber.h"
+
+#pragma GCC visibility push(hidden)
+
+#define GS_RUNQ_SIZE 256
+#define GS_DEAD_CACHE 64
+
+/* Protection: [O] the worker that owns the proc, [A] atomic, see runq.c. */
+struct gs_proc {
+	struct gs_line *line;
+	uint32_t id;
+	uint32_t turn;			     /* O writes, relaxed: schedulings, each of them */
+	bool inherits;			     /* O: who is about to run came from runnext */
+	bool owed;			     /* O: the shared queues missed their turn */
+	bool bound_last;		     /* O: the last one from these was bound */
+	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
+	uint32_t ndead;			     /* O */
+	struct gs_fiber *dead;		     /* O: fibers with stacks, for the next gs_go */
+	int64_t started, finished;	     /* O writes, gs_num_fibers reads */
+	uint64_t id_next, id_end;	     /* O: fiber ids reserved for this proc */
+	struct gs_fiber *ring[GS_RUNQ_SIZE]; /* A */
+} __attribute__((aligned(64)));
+
+extern struct gs_proc gs_procs[GS_MAXPROCS];
+
+/* After the backend made the shared area. */
+void gs_procs_init(void);
+
+#pragma GCC visibility pop
+
+#endif /* GS_PROC_H */

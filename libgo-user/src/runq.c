@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The local queue is a ring of GS_RUNQ_SIZE places with one producer, its owner,
+ * and many consumers: the owner and thieves. head and tail only grow and stand in
+ * the shared line, where the kernel reads them as demand.
+ *
+ *   tail	stored by the owner with release after it filled the place; thieves
+ *		load it with acquire
+ *   head	moved by whoever consumes, with compare-and-swap. Release: the place
+ *		was read before; the producer's acquire load of head pairs with it, so
+ *		that a place is not filled again before it was read
+ *   runnext	exchanged by everybody; outside the ring, so that the fiber readied
+ *		last runs next
+ *
+ * Invariant: 0 <= tail - head <= GS_RUNQ_SIZE as the owner sees it. A thief may see
+ * more (head loaded long before tail) and looks again.
+ */
+#include "runq.h"
+
+#include "arch.h"
+
+struct gs_gq gs_global;
+struct gs_gq gs_express;
+struct gs_gq gs_bound;
+
+void gs_runq_init(void)
+{
+	gs_global.len = &gs_hdr->global_len;
+	gs_express.len = &gs_hdr->express_len;
+	gs_bound.len = &gs_hdr->bound_runnable;
+}
+
+#define PLACE(p, i) (&(p)->ring[(i) % GS_RUNQ_SIZE])
+
+/* Half of a full queue and f go to the global queue; false: a thief made room. */
+static bool put_slow(struct gs_proc *p, struct gs_fiber *f, uint32_t head)
+{
+	const uint32_t n = GS_RUNQ_SIZE / 2;
+	struct gs_fiber *batch[GS_RUNQ_SIZE / 2 + 1];
+
+	for (uint32_t i = 0; i < n; i++)
+		batch[i] = gs_load_relaxed(PLACE(p, head + i));
+	if (!gs_cas_release(&p->line->head, &head, head + n))
+		return false;
+	batch[n] = f;
+	for (uint32_t i = 0; i < n; i++)
+		batch[i]->next = batch[i + 1];
+	gs_gq_put_list(&gs_global, batch[0], f, n + 1);
+	return true;
+}
+
+void gs_runq_put(struct gs_proc *p, struct gs_fiber *f)
+{
+	for (;;) {
+		uint32_t head = gs_load_acquire(&p->line->head);
+		uint32_t tail = gs_load_relaxed(&p->line->tail);
+
+		if (gs_likely(tail - head < GS_RUNQ_SIZE)) {
+			gs_store_relaxed(PLACE(p, tail), f);
+			gs_store_release(&p->line->tail, tail + 1);
+			return;
+		}
+		if (put_slow(p, f, head))
+			return;
+	}
+}
+
+void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f)
+{
+	uint64_t old = gs_xchg_seq(&p->line->runnext, (uint64_t)(uintptr_t)f);
+
+	if (old)
+		gs_runq_put(p, (struct gs_fiber *)(uintptr_t)old);
+}
+
+static struct gs_fiber *ring_get(struct gs_proc *p)
+{
+	uint32_t head;
+
+	/*
+	 * head by acquire, so that tail is not older; tail by acquire: pairs with the
+	 * release in gs_runq_put when p is not the caller's own
+	 */
+	while (head = gs_load_acquire(&p->line->head), head != gs_load_acquire(&p->line->tail)) {
+		struct gs_fiber *f = gs_load_relaxed(PLACE(p, head));
+
+		if (gs_cas_release(&p->line->head, &head, head + 1))
+			return f;
+	}
+	return NULL;
+}
+
+static struct gs_fiber *take_runnext(struct gs_proc *p)
+{
+	if (!gs_load_relaxed(&p->line->runnext))
+		return NULL;
+	/* acquire: pairs with the exchange in gs_runq_put_next when a thief takes it */
+	return (struct gs_fiber *)(uintptr_t)gs_xchg_acquire(&p->line->runnext, 0);
+}
+
+struct gs_fiber *gs_runq_get(struct gs_proc *p)
+{
+	struct gs_fiber *f = take_runnext(p);
+
+	if (!f)
+		return ring_get(p);
+	p->inherits = true;
+	return f;
+}
+
+struct gs_fiber *gs_runq_take(struct gs_proc *p)
+{
+	struct gs_fiber *f = take_runnext(p);
+
+	return f ? f : ring_get(p);
+}
+
+struct gs_fiber *gs_runq_get_fair(struct gs_proc *p)
+{
+	struct gs_fiber *f = take_runnext(p);
+
+	if (f)
+		gs_runq_put(p, f);
+	return ring_get(p);
+}
+
+bool gs_runq_empty(const struct gs_proc *p)
+{
+	uint32_t head = gs_load_acquire(&p->line->head);
+
+	return head == gs_load_acquire(&p->line->tail) && !gs_load_relaxed(&p->line->runnext);
+}
+
+struct gs_fiber *gs_runq_steal(struct gs_proc *p, struct gs_proc *victim, bool take_next)
+{
+	uint32_t tail = gs_load_relaxed(&p->line->tail);
+	struct gs_fiber *f = NULL;
+
+	for (;;) {
+		uint32_t head = gs_load_acquire(&victim->line->head);
+		uint32_t n = gs_load_acquire(&victim->line->tail) - head;
+
+		n -= n / 2;
+		if (n == 0)
+			return take_next ? take_runnext(victim) : NULL;
+		if (n > GS_RUNQ_SIZE / 2)
+			continue; /* head and tail are from different times */
+		for (uint32_t i = 0; i < n; i++) {
+			f = gs_load_relaxed(PLACE(victim, head + i));
+			gs_store_relaxed(PLACE(p, tail + i), f);
+		}
+		if (gs_cas_acq_rel(&victim->line->head, &head, head + n)) {
+			/* the last one is returned, the others become visible */
+			if (n > 1)
+				gs_store_release(&p->line->tail, tail + n - 1);
+			return f;
+		}
+	}
+}
+
+void gs_gq_put_list(struct gs_gq *q, struct gs_fiber *first, struct gs_fiber *last, uint32_t n)
+{
+	last->next = NULL;
+	gs_lock_acquire(&q->lock);
+	if (q->tail)
+		q->tail->next = first;
+	else
+		q->head = first;
+	q->tail = last;
+	gs_store_relaxed(q->len, *q->len + n);
+	gs_lock_release(&q->lock);
+}
+
+void gs_gq_put(struct gs_gq *q, struct gs_fiber *f)
+{
+	gs_gq_put_list(q, f, f, 1);
+}
+
+static struct gs_fiber *gq_pop(struct gs_gq *q)
+{
+	struct gs_fiber *f = q->head;
+
+	if (f) {
+		q->head = f->next;
+		if (!q->head)
+			q->tail = NULL;
+		gs_store_relaxed(q->len, *q->len - 1);
+	}
+	return f;
+}
+
+struct gs_fiber *gs_gq_get(struct gs_gq *q)
+{
+	struct gs_fiber *f;
+
+	if (!gs_load_relaxed(q->len))
+		return NULL;
+	gs_lock_acquire(&q->lock);
+	f = gq_pop(q);
+	gs_lock_release(&q->lock);
+	return f;
+}
+
+bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f)
+{
+	struct gs_fiber **at = &q->head, *before = NULL;
+	bool found;
+
+	gs_lock_acquire(&q->lock);
+	while (*at && *at != f) {
+		before = *at;
+		at = &before->next;
+	}
+	found = *at;
+	if (found) {
+		*at = f->next;
+		if (q->tail == f)
+			q->tail = before;
+		gs_store_relaxed(q->len, *q->len - 1);
+	}
+	gs_lock_release(&q->lock);
+	return found;
+}
+
+struct gs_fiber *gs_gq_get_batch(struct gs_gq *q, struct gs_proc *p, uint32_t nproc)
+{
+	struct gs_fiber *first, *f, *rest = NULL, **end = &rest;
+	uint32_t n;
+
+	if (!gs_load_relaxed(q->len))
+		return NULL;
+	gs_lock_acquire(&q->lock);
+	n = *q->len / nproc + 1;
+	if (n > GS_RUNQ_SIZE / 2)
+		n = GS_RUNQ_SIZE / 2;
+	first = gq_pop(q);
+	while (first && --n > 0) {
+		f = gq_pop(q);
+		if (!f)
+			break;
+		*end = f;
+		end = &f->next;
+	}
+	*end = NULL;
+	gs_lock_release(&q->lock);
+	/* outside the lock: a full local queue would come back to it */
+	while (rest) {
+		f = rest;
+		rest = f->next;
+		gs_runq_put(p, f);
+	}
+	return first;
+}
