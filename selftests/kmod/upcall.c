@@ -1,0 +1,736 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Upcalls (9, 10): a thread about to return to user mode is sent to the trampoline
+ * instead, unless a rule refuses that. Each rule has a test here that fails without it.
+ *
+ * This file has a trampoline of its own. It saves everything on an area of the worker's,
+ * calls on_upcall(), and goes back. Its tail, with the depth at 0 again, is made long, so
+ * that upcalls fall due there.
+ */
+#include "kutil.h"
+#include <asm/prctl.h>
+#include <linux/rseq.h>
+#include <sys/ptrace.h>
+#include <sys/rseq.h>
+
+/* What the trampoline saved, lowest address first. */
+struct frame {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	uint64_t flags, sp, ip;
+};
+
+/* slot.user[]: the kernel never looks at it. user[2] and user[3] are the trampoline's. */
+#define U_AREA 2
+
+extern char up_entry[], up_end[];
+
+__asm__(".text\n"
+	".globl up_entry, up_end\n"
+	"up_entry:\n"
+	"	movq %rsp, %gs:48\n"
+	"	movq %gs:40, %rsp\n"
+	"	pushq %gs:8\n"
+	"	pushq %gs:48\n"
+	"	pushfq\n"
+	"	cld\n"
+	"	pushq %rax\n	pushq %rbx\n	pushq %rcx\n	pushq %rdx\n"
+	"	pushq %rsi\n	pushq %rdi\n	pushq %rbp\n"
+	"	pushq %r8\n	pushq %r9\n	pushq %r10\n	pushq %r11\n"
+	"	pushq %r12\n	pushq %r13\n	pushq %r14\n	pushq %r15\n"
+	"	movq %rsp, %rbp\n"
+	"	movq %rsp, %rdi\n"
+	"	subq $512, %rsp\n"
+	"	andq $-64, %rsp\n"
+	"	fxsave64 (%rsp)\n"
+	"	movq %rsp, %rbx\n"
+	"	call on_upcall\n"
+	"	fxrstor64 (%rbx)\n"
+	"	movq %rbp, %rsp\n"
+	"	decl %gs:0\n"
+	"	movl $20000, %ecx\n" /* the tail */
+	"1:	loop 1b\n"
+	"	popq %r15\n	popq %r14\n	popq %r13\n	popq %r12\n"
+	"	popq %r11\n	popq %r10\n	popq %r9\n	popq %r8\n"
+	"	popq %rbp\n	popq %rdi\n	popq %rsi\n"
+	"	popq %rdx\n	popq %rcx\n	popq %rbx\n	popq %rax\n"
+	"	popfq\n"
+	"	movq %gs:48, %rsp\n"
+	"	jmp *%gs:8\n"
+	"up_end:\n");
+
+/* What upcalls a thread saw; its own writes, everybody reads. */
+struct seen {
+	uint32_t n;
+	uint32_t reason; /* of the last one */
+	uint64_t ip, rax;
+	uint32_t in_section; /* interrupted between section[0] and section[1] */
+};
+
+static __thread struct seen *me;
+static uint64_t section[2];
+static int stop, phase; /* atomic */
+
+#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
+
+void on_upcall(struct frame *f);
+void on_upcall(struct frame *f)
+{
+	uint32_t reason;
+
+	__asm__ volatile("movl %%gs:20, %0" : "=r"(reason));
+	me->reason = reason;
+	me->ip = f->ip;
+	me->rax = f->rax;
+	me->in_section += f->ip >= section[0] && f->ip < section[1];
+	__atomic_add_fetch(&me->n, 1, __ATOMIC_SEQ_CST);
+}
+
+FIXTURE(upcall)
+{
+	struct ktx k;
+	struct puppet a, b, c;
+	struct seen seen;
+};
+
+/* The first order of a puppet that is to get upcalls. */
+static long order_prepare(struct puppet *p, long arg)
+{
+	char *area = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (area == MAP_FAILED || syscall(SYS_arch_prctl, ARCH_SET_GS, p->slot))
+		return -1;
+	me = (struct seen *)arg;
+	p->slot->user[U_AREA] = (uintptr_t)area + 65536;
+	return k_acquire(p->k);
+}
+
+static void open_with_slice(FIXTURE_DATA(upcall) * self, uint64_t slice_ns)
+{
+	struct gsched_setup setup = k_setup_arg(1);
+
+	setup.trampoline = (uintptr_t)up_entry;
+	setup.trampoline_size = up_end - up_entry;
+	setup.slice_ns = slice_ns;
+	k_open_setup(&self->k, &setup);
+}
+
+/* One proc, and a, which holds it. */
+FIXTURE_SETUP(upcall)
+{
+	stop = phase = 0;
+	section[0] = section[1] = 0;
+	memset(&self->seen, 0, sizeof(self->seen));
+	open_with_slice(self, 1000000);
+	puppet_new(&self->a, &self->k);
+	puppet_new(&self->b, &self->k);
+	puppet_new(&self->c, &self->k);
+	ASSERT_EQ(0, puppet_run(&self->a, order_prepare, (long)&self->seen));
+}
+
+FIXTURE_TEARDOWN(upcall) {}
+
+static void user_begin(struct puppet *p)
+{
+	p->slot->depth = 0;
+}
+
+static void user_end(struct puppet *p)
+{
+	p->slot->depth = 1;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static uint32_t upcalls(FIXTURE_DATA(upcall) * self)
+{
+	return LOAD(self->seen.n);
+}
+
+/* Kick until the kernel has refused n more times for that reason: each is a way out. */
+static bool kick_refused(FIXTURE_DATA(upcall) * self, const char *reason, long n)
+{
+	char name[32];
+	long before;
+
+	snprintf(name, sizeof(name), "refused-%s", reason);
+	before = k_fdinfo(&self->k, name);
+	return before >= 0 &&
+	       until(k_kick(&self->k, 0) == 0 && k_fdinfo(&self->k, name) >= before + n);
+}
+
+/* ------------------------------------------------------------------------- */
+
+static void __attribute__((noinline)) spin(void)
+{
+	while (!LOAD(stop))
+		;
+}
+
+static long order_spin(struct puppet *p, long depth)
+{
+	p->slot->depth = depth;
+	spin();
+	user_end(p);
+	return 0;
+}
+
+/* KICK: the fiber is interrupted where it is, told why, and goes on. */
+TEST_F(upcall, kick)
+{
+	struct puppet *a = &self->a;
+	uint32_t i;
+
+	puppet_start(a, order_spin, 0);
+	ASSERT_TRUE(until(a->slot->depth == 0));
+	for (i = 1; i <= 200; i++) {
+		/* one that comes while the last is being told is told by slot.pending */
+		ASSERT_TRUE(until(k_kick(&self->k, 0) == 0 && upcalls(self) >= i));
+	}
+	EXPECT_EQ(GSCHED_PREEMPT, self->seen.reason);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(a));
+	EXPECT_EQ(1, a->slot->depth);
+	EXPECT_EQ(1, a->slot->proc);
+	EXPECT_EQ(upcalls(self), a->slot->upcalls);
+	EXPECT_EQ(0, a->slot->pending & ~GSCHED_PREEMPT);
+}
+
+/* Depth raised: no upcall then nor later, but the bit in slot.pending. */
+TEST_F(upcall, refused_by_depth)
+{
+	struct puppet *a = &self->a;
+
+	puppet_start(a, order_spin, 3);
+	ASSERT_TRUE(until(a->slot->depth == 3));
+	ASSERT_TRUE(kick_refused(self, "depth", 1));
+	EXPECT_EQ(GSCHED_PREEMPT, a->slot->pending);
+	EXPECT_EQ(0, upcalls(self));
+	EXPECT_EQ(3, a->slot->depth);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(a));
+	EXPECT_EQ(0, upcalls(self));
+}
+
+/* Without a trampoline slot.pending is all that tells. */
+TEST_F(upcall, no_trampoline)
+{
+	struct puppet a;
+	struct ktx k;
+
+	k_open(&k, 1);
+	EXPECT_EQ(1, k.h->ticking);
+	puppet_new(&a, &k);
+	ASSERT_EQ(0, puppet_run(&a, order_acquire, 0));
+	puppet_start(&a, order_spin, 0);
+	ASSERT_TRUE(until(a.slot->depth == 0));
+	ASSERT_EQ(0, k_kick(&k, 0));
+	EXPECT_TRUE(until(a.slot->pending == GSCHED_PREEMPT));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&a));
+	EXPECT_EQ(1, k_fdinfo(&k, "refused-no-trampoline"));
+}
+
+/* ------------------------------------------------------------------------- */
+
+static long order_masked(struct puppet *p, long arg)
+{
+	sigset_t urg;
+
+	sigemptyset(&urg);
+	sigaddset(&urg, SIGURG);
+	pthread_sigmask(SIG_BLOCK, &urg, NULL);
+	user_begin(p);
+	while (!LOAD(phase))
+		;
+	pthread_sigmask(SIG_UNBLOCK, &urg, NULL);
+	spin();
+	user_end(p);
+	return 0;
+}
+
+/* SIGURG masked, as libc does where it must not be moved: later. */
+TEST_F(upcall, refused_by_mask)
+{
+	puppet_start(&self->a, order_masked, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(kick_refused(self, "masked", 20));
+	EXPECT_EQ(0, upcalls(self));
+	STORE(phase, 1);
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+static void spin_in_handler(int sig)
+{
+	STORE(phase, 1);
+	while (LOAD(phase) == 1)
+		;
+}
+
+static long order_sigstack(struct puppet *p, long arg)
+{
+	stack_t ss = {.ss_sp = malloc(65536), .ss_size = 65536};
+	struct sigaction sa = {.sa_handler = spin_in_handler, .sa_flags = SA_ONSTACK};
+
+	sigaltstack(&ss, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
+	user_begin(p);
+	raise(SIGUSR1);
+	spin();
+	user_end(p);
+	return 0;
+}
+
+/* A handler on the alternate signal stack: a fiber could not be left there. Later. */
+TEST_F(upcall, refused_by_sigstack)
+{
+	puppet_start(&self->a, order_sigstack, 0);
+	ASSERT_TRUE(until(LOAD(phase) == 1));
+	ASSERT_TRUE(kick_refused(self, "sigstack", 20));
+	EXPECT_EQ(0, upcalls(self));
+	STORE(phase, 2);
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+static void on_trap(int sig) {}
+
+static long order_step(struct puppet *p, long arg)
+{
+	stack_t ss = {.ss_sp = malloc(65536), .ss_size = 65536};
+	struct sigaction sa = {.sa_handler = on_trap, .sa_flags = SA_ONSTACK};
+
+	sigaltstack(&ss, NULL);
+	sigaction(SIGTRAP, &sa, NULL);
+	user_begin(p);
+	__asm__ volatile("subq $128, %%rsp\n"
+			 "pushfq\n"
+			 "orl $0x100, (%%rsp)\n"
+			 "popfq\n"
+			 "1: cmpl $0, %0\n"
+			 "je 1b\n"
+			 "pushfq\n"
+			 "andl $0xfffffeff, (%%rsp)\n"
+			 "popfq\n"
+			 "addq $128, %%rsp\n"
+			 :
+			 : "m"(phase)
+			 : "memory", "cc");
+	spin();
+	user_end(p);
+	return 0;
+}
+
+/* Single steps, as a debugger makes them: the step would end in the trampoline. Later. */
+TEST_F(upcall, refused_by_step)
+{
+	puppet_start(&self->a, order_step, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(kick_refused(self, "step", 20));
+	EXPECT_EQ(0, upcalls(self));
+	STORE(phase, 1);
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+/* ------------------------------------------------------------------------- */
+
+/*
+ * To the 32-bit code at rdi, which comes back by a 64-bit piece of code beside it: that
+ * one loads rsp from rdi + 128 and returns.
+ */
+void enter32(char *code);
+__asm__(".text\n"
+	"enter32:\n"
+	"	pushq %rbx\n	pushq %rbp\n	pushq %r12\n	pushq %r13\n"
+	"	pushq %r14\n	pushq %r15\n"
+	"	movl $0x2b, %eax\n"
+	"	movl %eax, %ds\n"
+	"	leaq 1f(%rip), %rax\n"
+	"	pushq %rax\n"
+	"	movq %rsp, 128(%rdi)\n"
+	"	pushq $0x23\n"
+	"	pushq %rdi\n"
+	"	lretq\n"
+	"1:	xorl %eax, %eax\n"
+	"	movl %eax, %ds\n"
+	"	popq %r15\n	popq %r14\n	popq %r13\n	popq %r12\n"
+	"	popq %rbp\n	popq %rbx\n"
+	"	ret\n");
+
+/* Until the word at code + 136 is not zero. */
+static void write_code32(char *code)
+{
+	static const unsigned char back[] = {0x48, 0x8b, 0x25, 0x39, 0, 0, 0, 0xc3};
+	unsigned char loop[16] = {0xa1, 0, 0, 0, 0, 0x85, 0xc0, 0x74, 0xf7, 0xea, 0, 0, 0, 0, 0x33};
+	uint32_t flag = (uintptr_t)code + 136, to = (uintptr_t)code + 64;
+
+	memcpy(loop + 1, &flag, 4);
+	memcpy(loop + 10, &to, 4);
+	memcpy(code, loop, sizeof(loop));
+	memcpy(code + 64, back, sizeof(back));
+}
+
+static long order_32bit(struct puppet *p, long code)
+{
+	user_begin(p);
+	enter32((char *)code);
+	spin();
+	user_end(p);
+	return 0;
+}
+
+/* 32-bit code: the trampoline is 64-bit. Later. */
+TEST_F(upcall, refused_by_mode)
+{
+	char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, (void *)code);
+	write_code32(code);
+	puppet_start(&self->a, order_32bit, (long)code);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(kick_refused(self, "mode", 20));
+	/* one may have come on the way there */
+	EXPECT_GE(1, upcalls(self));
+	memset(&self->seen, 0, sizeof(self->seen));
+	ASSERT_TRUE(kick_refused(self, "mode", 1));
+	*(volatile uint32_t *)(code + 136) = 1;
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+/* ------------------------------------------------------------------------- */
+
+static int pipefd[2];
+
+static long order_read(struct puppet *p, long arg)
+{
+	char c = 0;
+	long r;
+
+	user_begin(p);
+	r = syscall(SYS_read, pipefd[0], &c, 1);
+	for (int i = 0; i < 5; i++)
+		usleep(1000); /* in and out of the scheduler: nothing new to be told */
+	spin();
+	user_end(p);
+	return r * 1000 + c;
+}
+
+/* a blocks, b takes the only proc. */
+static bool rob(FIXTURE_DATA(upcall) * self)
+{
+	return until(self->a.slot->blocks == 1) && puppet_run(&self->b, order_acquire, 0) == 0;
+}
+
+/* Back from a read(2) whose proc another has: told right behind the call, which is whole. */
+TEST_F(upcall, lost_after_read)
+{
+	ASSERT_EQ(0, pipe(pipefd));
+	puppet_start(&self->a, order_read, 0);
+	ASSERT_TRUE(rob(self));
+	EXPECT_EQ(0, upcalls(self));
+	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
+	EXPECT_EQ(1, self->seen.rax);
+	EXPECT_EQ(0, memcmp((char *)self->seen.ip - 2, "\x0f\x05", 2));
+	EXPECT_EQ(0, self->a.slot->proc);
+	EXPECT_EQ(1, self->a.slot->lost);
+	STORE(stop, 1);
+	EXPECT_EQ(1000 + 'x', puppet_finish(&self->a));
+	/* Once, though it looked for a proc again each time it had slept. */
+	EXPECT_EQ(1, upcalls(self));
+}
+
+static long order_touch(struct puppet *p, long page)
+{
+	long c;
+
+	user_begin(p);
+	c = *(volatile char *)page;
+	spin();
+	user_end(p);
+	return c;
+}
+
+/* Back from a page fault: told in front of the access, which is then made. */
+TEST_F(upcall, lost_after_fault)
+{
+	char *page;
+	int uffd = k_uffd(&page, 4096);
+
+	ASSERT_LE(0, uffd);
+	puppet_start(&self->a, order_touch, (long)page);
+	ASSERT_TRUE(rob(self));
+	ASSERT_EQ(0, k_uffd_fill(uffd, page));
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+	EXPECT_EQ(1, upcalls(self));
+}
+
+/* Lost and refused: told in slot.pending at once, by upcall when that can be. */
+TEST_F(upcall, lost_while_masked)
+{
+	static struct puppet x;
+	sigset_t urg, old;
+
+	sigemptyset(&urg);
+	sigaddset(&urg, SIGURG);
+	ASSERT_EQ(0, pipe(pipefd));
+	pthread_sigmask(SIG_BLOCK, &urg, &old);
+	puppet_new(&x, &self->k);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	EXPECT_EQ(0, puppet_run(&self->a, order_detach, 0));
+	ASSERT_EQ(0, puppet_run(&x, order_prepare, (long)&self->seen));
+	puppet_start(&x, order_read, 0);
+	ASSERT_TRUE(until(x.slot->blocks == 1));
+	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
+	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	EXPECT_TRUE(until(x.slot->pending == GSCHED_LOST));
+	EXPECT_TRUE(until(k_fdinfo(&self->k, "refused-masked") > 3));
+	EXPECT_EQ(0, upcalls(self));
+	EXPECT_EQ(1, x.slot->lost);
+	STORE(stop, 1);
+	EXPECT_EQ(1000 + 'x', puppet_finish(&x));
+}
+
+/* ------------------------------------------------------------------------- */
+
+static long order_nanosleep(struct puppet *p, long ns)
+{
+	struct timespec t = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+	uint64_t begin = now_ns();
+	long r;
+
+	user_begin(p);
+	r = syscall(SYS_nanosleep, &t, NULL);
+	spin();
+	user_end(p);
+	return r ?: now_ns() - begin >= ns ? 0 : -EAGAIN;
+}
+
+/* A child of ours interrupts the thread, as a debugger does. */
+static int tracer(int tid, int rounds)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL))
+		return 2;
+	while (rounds--) {
+		if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) ||
+		    waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status) ||
+		    ptrace(PTRACE_CONT, tid, NULL, NULL))
+			return 3;
+	}
+	return 0;
+}
+
+/* restart_syscall: what is to be restarted belongs to the thread. After it. */
+TEST_F(upcall, refused_by_restart)
+{
+	int status = -1;
+	pid_t pid;
+
+	/* long enough for the debugger to come, also on a machine that is busy elsewhere */
+	puppet_start(&self->a, order_nanosleep, 2 * NS_PER_S);
+	ASSERT_TRUE(rob(self));
+	pid = fork();
+	if (pid == 0)
+		_exit(tracer(self->a.tid, 20));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	/* when the debugger is gone the thread may be on its way out of the kernel */
+	EXPECT_TRUE(until(k_fdinfo(&self->k, "refused-restart") >= 1));
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	/* the sleep's result, not the number of the call that goes on with it */
+	EXPECT_EQ(0, self->seen.rax);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+/* ------------------------------------------------------------------------- */
+
+extern char rs_start[], rs_end[], rs_abort[];
+
+/* Restartable sequences until stop; returns how many were aborted. */
+static long order_rseq(struct puppet *p, long arg)
+{
+	struct rseq *rs = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	struct rseq_cs cs __attribute__((aligned(32))) = {
+		.start_ip = (uintptr_t)rs_start,
+		.post_commit_offset = rs_end - rs_start,
+		.abort_ip = (uintptr_t)rs_abort,
+	};
+	long aborted = 0;
+
+	user_begin(p);
+	__asm__ volatile("jmp 1f\n"
+			 ".long 0x53053053\n"
+			 "rs_abort:\n"
+			 "incq %0\n"
+			 "1: movq %1, %2\n"
+			 "rs_start:\n"
+			 "cmpl $0, %3\n"
+			 "je rs_start\n"
+			 "rs_end:\n"
+			 : "+r"(aborted)
+			 : "r"(&cs), "m"(rs->rseq_cs), "m"(stop)
+			 : "memory", "cc");
+	user_end(p);
+	return aborted;
+}
+
+/* An rseq section is aborted first: none is ever interrupted in the middle. */
+TEST_F(upcall, rseq)
+{
+	uint32_t i;
+
+	if (!__rseq_size)
+		SKIP(return, "libc has not registered rseq");
+	section[0] = (uintptr_t)rs_start;
+	section[1] = (uintptr_t)rs_end;
+	puppet_start(&self->a, order_rseq, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	for (i = 1; i <= 100; i++) {
+		ASSERT_TRUE(until(k_kick(&self->k, 0) == 0 && upcalls(self) >= i));
+	}
+	/* on one CPU the kick finds it preempted, and so aborted, already */
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		EXPECT_TRUE(
+			until(k_kick(&self->k, 0) == 0 && k_fdinfo(&self->k, "refused-rseq") >= 1));
+	EXPECT_EQ(0, self->seen.in_section);
+	STORE(stop, 1);
+	EXPECT_LE(1, puppet_finish(&self->a));
+}
+
+static bool kick_many(FIXTURE_DATA(upcall) * self)
+{
+	int i;
+
+	for (i = 0; i < 200; i++)
+		k_kick(&self->k, 0);
+	return upcalls(self) >= 100;
+}
+
+/* Kicks faster than upcalls: none nests in the tail of another. */
+TEST_F(upcall, refused_in_tail)
+{
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "kicks come between its turns here, not into them");
+	section[0] = (uintptr_t)up_entry;
+	section[1] = (uintptr_t)up_end;
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(spin_until(kick_many(self) && k_fdinfo(&self->k, "refused-tail") > 0));
+	EXPECT_EQ(0, self->seen.in_section);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+	EXPECT_EQ(1, self->a.slot->depth);
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* Alone a fiber is left alone; when others wait, and can be served, its slice ends. */
+TEST_F(upcall, slice)
+{
+	struct ktx *k = &self->k;
+	long ticks;
+
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	EXPECT_EQ(0, k_fdinfo(k, "ticks"));
+	EXPECT_EQ(0, k->h->ticking);
+
+	/* nobody to serve it */
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 40));
+	EXPECT_EQ(1, k->h->ticking);
+	EXPECT_EQ(0, upcalls(self));
+	EXPECT_EQ(0, k_fdinfo(k, "preempts"));
+
+	ASSERT_TRUE(puppet_standby(&self->b));
+	EXPECT_TRUE(until(upcalls(self) > 10));
+	EXPECT_EQ(GSCHED_PREEMPT, self->seen.reason);
+
+	/* nobody waits: it stands soon */
+	k_drain(k, 0);
+	EXPECT_TRUE(until(k->h->ticking == 0));
+	ticks = k_fdinfo(k, "ticks");
+	self->seen.n = 0;
+	EXPECT_EQ(0, k_kick(k, 0));
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	EXPECT_EQ(ticks, k_fdinfo(k, "ticks"));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+static long order_reschedule(struct puppet *p, long arg)
+{
+	user_begin(p);
+	while (!LOAD(stop))
+		p->k->p[0].tick++;
+	user_end(p);
+	return 0;
+}
+
+/* Who schedules within his slice is not told, however long it goes on. */
+TEST_F(upcall, slice_begins_anew)
+{
+	struct ktx *k = &self->k;
+
+	puppet_start(&self->a, order_reschedule, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(puppet_standby(&self->b));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 100));
+	/* else it is told at each; but the machine may keep the thread itself from running */
+	EXPECT_GE(50, k_fdinfo(k, "preempts"));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+static long order_park_and_spin(struct puppet *p, long arg)
+{
+	long r = k_park(p->k, 0, 0);
+
+	if (r >= 0) {
+		user_begin(p);
+		spin();
+		user_end(p);
+	}
+	return r;
+}
+
+/* A proc that is handed over with fibers in its queue: the tick starts by itself. */
+TEST_F(upcall, slice_after_handoff)
+{
+	struct ktx *k = &self->k;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	ASSERT_EQ(-EAGAIN, puppet_run(&self->b, order_prepare, (long)&self->seen));
+	puppet_start(&self->b, order_park_and_spin, 0);
+	ASSERT_TRUE(until(k->h->standby == 1));
+	ASSERT_TRUE(puppet_standby(&self->c));
+	k_queue(k, 0, 2);
+	EXPECT_EQ(0, k->h->ticking);
+	puppet_start(&self->a, order_read, 0);
+	ASSERT_TRUE(until(self->a.slot->handoffs == 1));
+	/* whichever of the two got it, the other may serve the rest */
+	EXPECT_TRUE(until(k_fdinfo(k, "preempts") > 0));
+	STORE(stop, 1);
+	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	EXPECT_EQ(1000 + 'x', puppet_finish(&self->a));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kicks: who sleeps or waits for a descriptor goes on at once though every proc is busy,
+ * and those who compute keep the processor.
+ */
+#include <gsched/debug.h>
+#include <gsched/io.h>
+#include <pthread.h>
+
+#include "util.h"
+
+#define NAPS 200
+
+static int stop;      /* atomic */
+static long done;     /* atomic */
+static long turns[4]; /* atomic */
+static int64_t late[NAPS];
+
+static struct gs_stats stats(void)
+{
+	struct gs_stats s;
+
+	gs_stats(&s);
+	return s;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int64_t percentile(int64_t *t, long n, int p)
+{
+	qsort(t, (size_t)n, sizeof(*t), by_value);
+	return t[n * p / 100 < n ? n * p / 100 : n - 1];
+}
+
+static void hog(void *arg)
+{
+	long *t = arg;
+
+	while (!LOAD(stop))
+		__atomic_store_n(t, *t + 1, __ATOMIC_RELAXED);
+	ADD(done, 1);
+}
+
+static long all_turns(void)
+{
+	long n = 0;
+
+	for (int i = 0; i < 4; i++)
+		n += __atomic_load_n(&turns[i], __ATOMIC_RELAXED);
+	return n;
+}
+
+static int napped; /* atomic */
+
+static void *nap_thread(void *arg);
+
+static void start_hogs(void)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(gs_go(hog, &turns[i]), 0);
+	/* all run, so all procs are busy whenever this one waits */
+	for (int i = 0; i < 4; i++)
+		UNTIL(__atomic_load_n(&turns[i], __ATOMIC_RELAXED) > 0);
+	CHECK_EQ(pthread_create(&t, NULL, nap_thread, NULL), 0);
+	pthread_detach(t);
+	UNTIL(LOAD(napped));
+}
+
+static int64_t thread_late; /* how late a thread is beside the hogs, median */
+
+static void *nap_thread(void *arg)
+{
+	static int64_t t[20];
+
+	for (int i = 0; i < 20; i++) {
+		struct timespec ts = {.tv_nsec = MS};
+		int64_t begin = gs_now();
+
+		nanosleep(&ts, NULL);
+		t[i] = gs_now() - begin - MS;
+	}
+	thread_late = percentile(t, 20, 50);
+	fprintf(stderr, "# a thread: late by %lld us (median)\n", (long long)thread_late / 1000);
+	STORE(napped, 1);
+	return NULL;
+}
+
+static void stop_hogs(void)
+{
+	STORE(stop, 1);
+	UNTIL(LOAD(done) == 4);
+}
+
+/* It would be woken by the end of a slice as well, tens of milliseconds late. */
+static void judge(const char *what, long n)
+{
+	int64_t p50 = percentile(late, n, 50), p90 = percentile(late, n, 90);
+	int64_t p99 = percentile(late, n, 99);
+
+	fprintf(stderr, "# %s: late by %lld us (median), %lld (p90), %lld (p99); %llu kicks\n",
+		what, (long long)p50 / 1000, (long long)p90 / 1000, (long long)p99 / 1000,
+		(unsigned long long)stats().kicks);
+	/*
+	 * The aim is 1 ms at p99, on a machine that does nothing else; on another one threads
+	 * wait as long for a processor as that one's threads do.
+	 */
+	CHECK_LE(p50, ut_limit(6 * MS) + 4 * thread_late);
+	CHECK_GE(stats().kicks, 10u);
+}
+
+static void nap_main(void *arg)
+{
+	long n = ut_count(NAPS, 50);
+
+	start_hogs();
+	for (long i = 0; i < n; i++) {
+		int64_t begin = gs_now();
+
+		gs_sleep(MS);
+		late[i] = gs_now() - begin - MS;
+	}
+	judge("gs_sleep", n);
+	stop_hogs();
+}
+
+/* a fiber that sleeps beside four that compute, on one proc */
+TEST(sleep_1)
+{
+	ut_set_procs(1);
+#ifdef UT_TSAN
+	SKIP(return, "under TSan nothing is interrupted");
+#endif
+	RUN(nap_main, NULL);
+}
+
+/* the same on two */
+TEST(sleep_2)
+{
+	ut_set_procs(2);
+#ifdef UT_TSAN
+	SKIP(return, "under TSan nothing is interrupted");
+#endif
+	RUN(nap_main, NULL);
+}
+
+static int fds[2];
+static int64_t wrote_at; /* atomic */
+
+static void *writer(void *arg)
+{
+	long n = (long)arg;
+
+	for (long i = 0; i < n && !LOAD(ut_failed); i++) {
+		struct timespec ts = {.tv_nsec = MS};
+
+		nanosleep(&ts, NULL);
+		STORE(wrote_at, gs_now());
+		CHECK_EQ(write(fds[1], "x", 1), 1);
+		UNTIL(LOAD(wrote_at) == 0);
+	}
+	return NULL;
+}
+
+static void read_main(void *arg)
+{
+	long n = ut_count(NAPS, 50);
+	pthread_t t;
+	char c;
+
+	start_hogs();
+	CHECK_EQ(pthread_create(&t, NULL, writer, (void *)n), 0);
+	for (long i = 0; i < n; i++) {
+		CHECK_EQ(gs_read(fds[0], &c, 1), 1);
+		late[i] = gs_now() - LOAD(wrote_at);
+		STORE(wrote_at, 0);
+	}
+	pthread_join(t, NULL);
+	judge("gs_read", n);
+	stop_hogs();
+}
+
+/* a fiber that waits for a descriptor, on two procs */
+TEST(read_2)
+{
+	ut_set_procs(2);
+#ifdef UT_TSAN
+	SKIP(return, "under TSan nothing is interrupted");
+#endif
+	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC | O_NONBLOCK));
+	RUN(read_main, NULL);
+}
+
+/* Turns, and the microseconds they took, for a tenth of a second. */
+static void measure(long sum[2], bool sleepy)
+{
+	int64_t begin = gs_now();
+	long before = all_turns();
+
+	do
+		gs_sleep(sleepy ? MS : 100 * MS);
+	while (gs_now() < begin + 100 * MS);
+	sum[0] += all_turns() - before;
+	sum[1] += (gs_now() - begin) / 1000;
+}
+
+static void share_main(void *arg)
+{
+	long with[2] = {0}, without[2] = {0};
+	double ratio;
+
+	start_hogs();
+	for (int round = 0; round < 4; round++) {
+		measure(without, false);
+		measure(with, true);
+	}
+	ratio = ((double)with[0] / (double)with[1]) / ((double)without[0] / (double)without[1]);
+	fprintf(stderr, "# beside a sleeper hogs get %.0f %% of what they get alone\n",
+		100 * ratio);
+	CHECK_GE((long)(100 * ratio), 50);
+	stop_hogs();
+}
+
+/* those who compute keep nine tenths of the processor; half, on a machine that is busy */
+TEST(share)
+{
+	ut_set_procs(2);
+#ifdef UT_TSAN
+	SKIP(return, "under TSan nothing is interrupted");
+#endif
+	RUN(share_main, NULL);
+}
+
+static void lone(void *arg)
+{
+	struct gs_stats before;
+
+	gs_sleep(MS);
+	before = stats();
+	/* idle procs take what the poller queues */
+	for (int i = 0; i < 20; i++)
+		gs_sleep(MS);
+	/* but one that is long on its way, on a CPU that is kept from running, may be kicked */
+	CHECK_LE(stats().kicks, before.kicks + 5);
+}
+
+/* without others nobody is kicked, but by chance */
+TEST(nobody)
+{
+	ut_set_procs(2);
+	RUN(lone, NULL);
+}
+
+TEST_HARNESS_MAIN

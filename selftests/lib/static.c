@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A program that is linked statically (selftests/Makefile): libc does not say there how its
+ * threads are made, so interrupted fibers keep theirs, and nothing else is different.
+ */
+#include "interrupts.h"
+
+static int stop;    /* atomic */
+static long rounds; /* atomic */
+
+static void mixer(void *arg)
+{
+	long me = (long)(intptr_t)arg;
+
+	for (long i = 0; !LOAD(stop); i++) {
+		char want[64], *text = malloc(64);
+
+		snprintf(want, sizeof(want), "%ld %ld %.3f", me, i, (double)i / 8);
+		snprintf(text, 64, "%ld %ld %.3f", me, i, (double)i / 8);
+		if (!CHECK_EQ(strcmp(text, want), 0))
+			break;
+		free(text);
+		ADD(rounds, 1);
+	}
+}
+
+static void mixers(void *arg)
+{
+	const struct gs_attr own = {.flags = GS_OWN_TLS};
+
+	CHECK_EQ(gs_go_attr(&own, mixer, NULL), -EOPNOTSUPP);
+	for (long i = 0; i < 6; i++)
+		CHECK_EQ(gs_go(mixer, (void *)i), 0);
+	UNTIL(LOAD(rounds) > 100 && stats().freezes > 5);
+	CHECK_EQ(stats().travels, 0u);
+	STORE(stop, 1);
+	UNTIL(gs_num_fibers() == 1);
+}
+
+/* malloc and printf, interrupted anywhere, without contexts */
+TEST(frozen)
+{
+#ifndef UT_STATIC
+	SKIP(return, "sanitizers are not linked statically");
+#endif
+	NEEDS_INTERRUPTS(2, 100, "travel");
+	RUN(mixers, NULL);
+}
+
+static void say(void *arg)
+{
+	_exit(gs_backend() ? 0 : 1);
+}
+
+/* GSCHED_DEBUG=backend tells why */
+TEST(why)
+{
+	struct ut_child *c;
+
+#ifndef UT_STATIC
+	SKIP(return, "sanitizers are not linked statically");
+#endif
+	setenv("GSCHED_DEBUG", "backend=1", 1);
+	c = ut_child_run(say, NULL, 20 * SEC);
+	EXPECT_EQ(0, c->status);
+	EXPECT_SAYS(c, "interrupted fibers keep their threads");
+}
+
+TEST_HARNESS_MAIN
