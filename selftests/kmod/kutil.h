@@ -5,7 +5,7 @@
  * A puppet is a thread that does what the test tells it, one thing at a time.
  * Between two orders it sleeps with its depth raised, as the library does in
  * its own code, so it keeps what it holds. Nothing here sleeps to synchronise:
- * until() polls a condition, and gives up after patience_ns().
+ * until() polls a condition, and gives up after wait_ns().
  *
  * Environment: GSCHED_TEST_SCALE=n says that the machine is slow. GSCHED_TEST_SIGURG=1
  * forces the module to the mechanism of machines that have no upcalls.
@@ -77,7 +77,7 @@ static inline uint64_t now_ns(void)
 	return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-/* How long a condition may take to come true. */
+/* How long something may go on that is ended by nothing else. */
 static inline uint64_t patience_ns(void)
 {
 	const char *scale = getenv("GSCHED_TEST_SCALE");
@@ -86,10 +86,18 @@ static inline uint64_t patience_ns(void)
 	return (n > 0 ? n : 2) * 5 * NS_PER_S;
 }
 
-/* Poll for a condition; false when patience ends. */
+/* How long a condition may take to come true: one that does costs nothing. */
+static inline uint64_t wait_ns(void)
+{
+	uint64_t patience = patience_ns();
+
+	return patience > 60 * NS_PER_S ? patience : 60 * NS_PER_S;
+}
+
+/* Poll for a condition; false after wait_ns(). */
 #define until(cond)                                                                                \
 	({                                                                                         \
-		uint64_t _end = now_ns() + patience_ns();                                          \
+		uint64_t _end = now_ns() + wait_ns();                                              \
 		bool _ok;                                                                          \
                                                                                                    \
 		while (!(_ok = (cond)) && now_ns() < _end)                                         \
@@ -100,7 +108,7 @@ static inline uint64_t patience_ns(void)
 /* The same for threads that must not sleep, since they hold a proc at depth 0. */
 #define spin_until(cond)                                                                           \
 	({                                                                                         \
-		uint64_t _end = now_ns() + patience_ns();                                          \
+		uint64_t _end = now_ns() + wait_ns();                                              \
 		bool _ok;                                                                          \
                                                                                                    \
 		while (!(_ok = (cond)) && now_ns() < _end)                                         \
@@ -440,7 +448,7 @@ static inline bool puppet_done(struct puppet *p)
 
 #define NOT_DONE (-100000)
 
-/* The result of the order, or NOT_DONE after patience_ns(). */
+/* The result of the order, or NOT_DONE after wait_ns(). */
 static inline long puppet_finish(struct puppet *p)
 {
 	return until(puppet_done(p)) ? p->ret : NOT_DONE;

@@ -5,7 +5,7 @@
  * The registers user mode will see lie on the kernel stack. The interrupted
  * instruction pointer goes to slot.ip, the no-preempt depth becomes 1, and the
  * instruction pointer becomes the trampoline: not a byte of user memory is
- * touched. SYSRET cannot return with rcx != rip, and the entry code uses IRET
+ * written. SYSRET cannot return with rcx != rip, and the entry code uses IRET
  * then by itself.
  *
  * All of it may be refused, and then stays due: the thread flag is set again,
@@ -14,12 +14,33 @@
 #include <linux/ptrace.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
 #include <asm/syscall.h>
 #include "../../compat.h"
 #include "../../gsched.h"
 #include "../../upcall.h"
 
 #if GSCHED_REDIRECT
+
+/*
+ * Will restart_syscall be called next? The block it goes on with belongs to the thread, not
+ * to the fiber. The kernel may have just arranged that, on the way out of a call; or the
+ * thread had come back to user mode already, and an interrupt was there before the
+ * instruction that makes the call.
+ */
+static bool restarts(const struct pt_regs *regs)
+{
+	static const u8 syscall[] = { 0x0f, 0x05 };
+	u8 next[sizeof(syscall)];
+
+	if (regs->ax != __NR_restart_syscall)
+		return false;
+	if ((long)regs->orig_ax >= 0)
+		return true;
+	return copy_from_user_nofault(next, (void __user *)regs->ip, sizeof(next)) ||
+	       !memcmp(next, syscall, sizeof(next));
+}
 
 /**
  * gsched_upcall_check() - would an upcall be refused?
@@ -49,8 +70,7 @@ enum gsched_refusal gsched_upcall_check(const struct gsched_worker *worker,
 		return GSCHED_REFUSED_SIGSTACK;
 	if ((regs->flags & X86_EFLAGS_TF) || test_thread_flag(TIF_SINGLESTEP))
 		return GSCHED_REFUSED_STEP;
-	/* The block to restart belongs to the thread, not to the fiber. */
-	if (regs->ax == __NR_restart_syscall && (long)regs->orig_ax >= 0)
+	if (restarts(regs))
 		return GSCHED_REFUSED_RESTART;
 	if (regs->ip - context->trampoline < context->trampoline_size)
 		return GSCHED_REFUSED_TAIL;
