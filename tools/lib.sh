@@ -167,6 +167,7 @@ apt_update()
 {
 	local conf
 	conf=$(apt_conf "$1") || exit 1
-	"${@:2}" apt-get -c "$conf" -q update >"$build/apt/$1.log" 2>&1 ||
+	# apt does not wait for another one's update
+	flock "$build/apt/$1.lock" "${@:2}" apt-get -c "$conf" -q update >"$build/apt/$1.log" 2>&1 ||
 		say "apt-get update was not complete (build/apt/$1.log); going on"
 }
