@@ -23,7 +23,8 @@ struct disk {
 	int fd;		       /* the block device */
 	int sock[2];	       /* the kernel's end, the server's end */
 	char *store;	       /* what is on the disk */
-	uint32_t closed, held; /* the gate; a request waits at it */
+	uint32_t closings;     /* of the gate, so far */
+	uint32_t closed, held; /* the gate: 0 or which closing; at which a request waits */
 	bool broken;
 };
 
@@ -44,6 +45,7 @@ static inline void *disk_server(void *arg)
 {
 	struct disk *d = arg;
 	struct nbd_request rq;
+	uint32_t closed;
 
 	while (disk_transfer(d->sock[1], &rq, sizeof(rq), false)) {
 		struct nbd_reply reply = {.magic = htonl(NBD_REPLY_MAGIC)};
@@ -59,9 +61,11 @@ static inline void *disk_server(void *arg)
 			break;
 		if (type == NBD_CMD_WRITE && !disk_transfer(d->sock[1], where, len, false))
 			break;
-		__atomic_store_n(&d->held, 1, __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(&d->closed, __ATOMIC_SEQ_CST))
-			kfutex(&d->closed, FUTEX_WAIT, 1);
+		/* One that found it open is not held, though it be closed before it has passed. */
+		while ((closed = __atomic_load_n(&d->closed, __ATOMIC_SEQ_CST))) {
+			__atomic_store_n(&d->held, closed, __ATOMIC_SEQ_CST);
+			kfutex(&d->closed, FUTEX_WAIT, closed);
+		}
 		__atomic_store_n(&d->held, 0, __ATOMIC_SEQ_CST);
 		memcpy(reply.handle, rq.handle, sizeof(reply.handle));
 		if (!disk_transfer(d->sock[1], &reply, sizeof(reply), true) ||
@@ -84,7 +88,7 @@ static inline void *disk_client(void *arg)
 
 static inline void disk_close(struct disk *d)
 {
-	__atomic_store_n(&d->closed, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&d->closed, ++d->closings, __ATOMIC_SEQ_CST);
 }
 
 static inline void disk_open(struct disk *d)
@@ -96,8 +100,9 @@ static inline void disk_open(struct disk *d)
 /* Does a request wait at the gate? */
 static inline bool disk_held(struct disk *d)
 {
-	return __atomic_load_n(&d->held, __ATOMIC_SEQ_CST) &&
-	       __atomic_load_n(&d->closed, __ATOMIC_SEQ_CST);
+	uint32_t closed = __atomic_load_n(&d->closed, __ATOMIC_SEQ_CST);
+
+	return closed && __atomic_load_n(&d->held, __ATOMIC_SEQ_CST) == closed;
 }
 
 /* Is there a server behind it? */

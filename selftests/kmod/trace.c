@@ -83,7 +83,8 @@ static long order_read(struct puppet *p, long depth)
 	char c;
 
 	p->slot->depth = depth;
-	if (read(pipe_fd[0], &c, 1) != 1)
+	/* not read(): it may be bound only now, and what that faults in may block once more */
+	if (syscall(SYS_read, pipe_fd[0], &c, 1) != 1)
 		return -1;
 	p->slot->depth = 1;
 	return p->slot->proc;
