@@ -57,6 +57,7 @@ struct pworker {
 	int grant;	/* L: NO_GRANT or what PARK returns */
 	bool used;	/* L */
 	bool parked;	/* L */
+	bool lost;	/* L: has found none since it held one */
 	uint32_t futex; /* A: 1 = look at grant */
 };
 
@@ -191,6 +192,7 @@ static void take(uint32_t p, struct pworker *w)
 	gs_store_seq(&lines[p].owner, tag_of(w));
 	count_idle(-1);
 	w->old = (int)p;
+	w->lost = false;
 	gs_store_relaxed(&w->slot->proc, p + 1);
 	/* count_idle is a full barrier: pairs with the fence in sysmon's rest */
 	gs_sysmon_awake();
@@ -462,6 +464,7 @@ static int park_locked(struct pworker *w, struct pworker *x, int64_t deadline, b
 	bool idle;
 	int r;
 
+	w->lost = false;
 	r = w->grant;
 	if (r != NO_GRANT) {
 		/* latched: it held nothing then, and holds nothing now */
@@ -568,7 +571,10 @@ static int acquire_locked(struct pworker *w)
 			return (int)p;
 		}
 	}
-	count(&w->slot->lost);
+	/* it may ask again and again: in gs_nopreempt, or from each ring */
+	if (!w->lost)
+		count(&w->slot->lost);
+	w->lost = true;
 	return -EAGAIN;
 }
 
