@@ -11,7 +11,8 @@
 
 #include "interrupts.h"
 
-static int stop; /* atomic */
+static int stop;  /* atomic */
+static int begun; /* atomic */
 
 static void __attribute__((noinline)) victim_inner(int *on)
 {
@@ -22,6 +23,7 @@ static void __attribute__((noinline)) victim_inner(int *on)
 
 static void __attribute__((noinline)) victim_outer(void *arg)
 {
+	ADD(begun, 1);
 	victim_inner(arg);
 	__asm__ volatile("" ::: "memory");
 }
@@ -36,7 +38,8 @@ static void *wait_for_freezes(void *arg)
 {
 	const struct timespec ts = {.tv_nsec = 1000000};
 
-	while (stats().freezes < 3)
+	/* all are in their loops then, and all but one at most are interrupted */
+	while (LOAD(begun) < 3 || stats().freezes < 3)
 		nanosleep(&ts, NULL);
 	if (arg)
 		abort();
@@ -48,6 +51,7 @@ static void debugged_main(void *arg)
 {
 	for (int i = 0; i < 2; i++)
 		gs_go(victim_outer, &stop);
+	ADD(begun, 1);
 	victim_inner(&stop);
 }
 
@@ -194,9 +198,11 @@ TEST(travel)
 {
 	NEEDS_PLAIN;
 	NEEDS_GDB;
+	/* the first may be interrupted before they are in their loops */
 	ASSERT_TRUE(gdb("-ex 'set environment GSCHED_TEST_DEBUGGED=travel' "
 			"-ex 'handle SIGURG nostop noprint pass' -ex 'break gs_sched_travel' "
-			"-ex run -ex bt -ex continue -ex bt -ex kill"));
+			"-ex run -ex bt -ex continue -ex bt -ex continue -ex bt "
+			"-ex continue -ex bt -ex kill"));
 	EXPECT_TRACES(2);
 }
 

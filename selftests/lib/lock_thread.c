@@ -99,7 +99,7 @@ static void stay_main(void *arg)
 	UNTIL(LOAD(s.done) == 4);
 	gs_close(s.c);
 	STORE(stop, 1);
-	UNTIL(LOAD(started) == 0);
+	UNTIL(gs_num_fibers() == 1);
 	gs_free(s.c);
 }
 
@@ -186,7 +186,8 @@ static void pong(void *arg)
 	gs_close(c[1]);
 }
 
-static void fair_main(void *arg)
+/* How often the third one had its turn in 200 turns of theirs. */
+static int turns_beside_pair(void)
 {
 	gs_chan_of(int) c[2] = {gs_make(int, 0), gs_make(int, 0)};
 	int before = 0, v = 0;
@@ -202,15 +203,21 @@ static void fair_main(void *arg)
 			before = LOAD(others);
 	}
 	CHECK_EQ(v, 200);
-	/* of 200 turns of theirs it had a fair share */
-	CHECK_GE(LOAD(others) - before, 20);
+	before = LOAD(others) - before;
 	STORE(stop, 1);
 	gs_close(c[0]);
 	CHECK(!gs_recv(c[1], NULL));
-	UNTIL(LOAD(started) == 0);
+	UNTIL(gs_num_fibers() == 1);
 	gs_unlock_thread();
 	gs_free(c[0]);
 	gs_free(c[1]);
+	return before;
+}
+
+static void fair_main(void *arg)
+{
+	/* it had a fair share, unless its thread was blocked meanwhile */
+	UNTIL(turns_beside_pair() >= 20);
 }
 
 /* two locked fibers that hand the only proc to each other do not keep it from a third */
@@ -287,9 +294,14 @@ static void exit_main(void *arg)
 		UNTIL(LOAD(locked_tid) != 0);
 		UNTIL(thread_is_gone(LOAD(locked_tid)));
 	}
-	/* they are not counted any more; what they had counted is */
-	gs_stats(&s);
-	CHECK_LE(s.workers, 16u);
+	/*
+	 * They are not counted any more; what they had counted is. Others were made for those
+	 * that blocked, and end when they have waited for a while.
+	 */
+	UNTIL(({
+		gs_stats(&s);
+		s.workers <= 16;
+	}));
 	STORE(locked_tid, 0);
 	gs_go(ends_unlocked, NULL);
 	UNTIL(LOAD(locked_tid) != 0);
@@ -395,7 +407,7 @@ TEST(deadlock)
 	pthread_t t;
 
 	ut_set_procs(2);
-	c = ut_child_run(run_deadlock, NULL, 10 * SEC);
+	c = ut_child_run(run_deadlock, NULL, 60 * SEC);
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "all goroutines are asleep - deadlock!");
 	EXPECT_SAYS(c, "[chan receive (nil chan), locked to thread]: main");
@@ -478,7 +490,9 @@ static void hop_main(void *arg)
 /* a hand-over between two locked fibers costs at most twice that of a futex, on one CPU */
 TEST(cost_of_a_hop)
 {
-	int64_t hop = INT64_MAX, locked = INT64_MAX, ns;
+	/* in an emulated machine three: it has its own prices */
+	const int64_t times = ut_scale() > 1 ? 3 : 2;
+	int64_t hop = INT64_MAX, locked = INT64_MAX, end, ns;
 	cpu_set_t set;
 	int cpu;
 
@@ -487,16 +501,20 @@ TEST(cost_of_a_hop)
 	cpu = sched_getcpu();
 	CPU_SET(cpu < 0 ? 0 : cpu, &set);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
-	/* of several tries the best */
-	for (int i = 0; i < 12 && (i < 3 || locked > 2 * hop); i++) {
+	/* of several tries the best; with a sanitizer they are not compared */
+#if defined(UT_TSAN) || defined(UT_ASAN)
+	end = gs_now();
+#else
+	end = gs_now() + ut_limit(UT_WAIT * SEC);
+#endif
+	for (int i = 0; i < 3 || (locked > times * hop && gs_now() < end); i++) {
 		ns = futex_hop();
 		hop = ns < hop ? ns : hop;
 		RUN(hop_main, &locked);
 	}
 	TH_LOG("futex hop %lld ns, locked hand-over %lld ns", (long long)hop, (long long)locked);
 #if !defined(UT_TSAN) && !defined(UT_ASAN)
-	/* in an emulated machine three: it has its own prices */
-	EXPECT_LE(locked, (ut_scale() > 1 ? 3 : 2) * hop);
+	EXPECT_LE(locked, times * hop);
 #endif
 }
 
@@ -553,7 +571,6 @@ static uint32_t workers(void)
 static void retire_main(void *arg)
 {
 	const int n = 12;
-	struct gs_stats s;
 	int p[2];
 
 	CHECK_EQ(0, pipe(p));
@@ -569,8 +586,7 @@ static void retire_main(void *arg)
 	}));
 	/* and never the last ones: then the same threads are there after many times that */
 	UNTIL(none_ended(300 * MS));
-	gs_stats(&s);
-	CHECK_GE(s.workers, 3u);
+	UNTIL(workers() >= 3);
 	/* new ones are made when they are wanted again */
 	for (int i = 0; i < n; i++)
 		gs_go(blocks, &p[0]);

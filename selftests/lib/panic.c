@@ -396,7 +396,7 @@ TEST(report)
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct ut_child *c = ut_child_run(in_run, (void *)&cases[i].fn, 20 * SEC);
+		struct ut_child *c = ut_child_run(in_run, (void *)&cases[i].fn, UT_WAIT * SEC);
 
 		EXPECT_EQ(2, c->status);
 		EXPECT_EQ(0, strncmp(c->err, cases[i].text, strlen(cases[i].text)))
@@ -411,7 +411,7 @@ TEST(report)
 TEST(backtrace)
 {
 	void (*fn)(void *) = die_named;
-	struct ut_child *c = ut_child_run(in_run, &fn, 20 * SEC);
+	struct ut_child *c = ut_child_run(in_run, &fn, UT_WAIT * SEC);
 	const char *inner, *outer;
 
 	EXPECT_EQ(2, c->status);
@@ -450,7 +450,7 @@ static void exit_in_thread(void *arg)
 /* on an ordinary thread: the same with the thread's id; defer and exit are misuse */
 TEST(thread)
 {
-	struct ut_child *c = ut_child_run(die_thread, NULL, 20 * SEC);
+	struct ut_child *c = ut_child_run(die_thread, NULL, UT_WAIT * SEC);
 	unsigned tid = 0;
 	char end = 0;
 
@@ -460,11 +460,11 @@ TEST(thread)
 	EXPECT_EQ(':', end);
 	EXPECT_SAYS(c, "panic_thread(...)");
 	free(c);
-	c = ut_child_run(defer_in_thread, NULL, 20 * SEC);
+	c = ut_child_run(defer_in_thread, NULL, UT_WAIT * SEC);
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: gs_defer outside of a fiber\n");
 	free(c);
-	c = ut_child_run(exit_in_thread, NULL, 20 * SEC);
+	c = ut_child_run(exit_in_thread, NULL, UT_WAIT * SEC);
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: gs_exit outside of a fiber\n");
 	free(c);
@@ -491,7 +491,7 @@ TEST(one_report)
 	/* the one that reports is due to be interrupted, and the next one to run there */
 	setenv("GSCHED_SLICE", "100", 1);
 	for (int i = 0; i < 10; i++) {
-		struct ut_child *c = ut_child_run(in_run, &fn, 20 * SEC);
+		struct ut_child *c = ut_child_run(in_run, &fn, UT_WAIT * SEC);
 
 		EXPECT_EQ(2, c->status);
 		EXPECT_EQ(1, ut_occurs(c->err, "panic: one of many"));

@@ -261,7 +261,7 @@ static void run_nil(void *arg)
 /* a nil function panics as in Go */
 TEST(nil_function)
 {
-	struct ut_child *c = ut_child_run(run_nil, NULL, 10 * SEC);
+	struct ut_child *c = ut_child_run(run_nil, NULL, UT_WAIT * SEC);
 
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "go of nil func value");

@@ -341,7 +341,7 @@ static void dies(void *arg)
 /* not recovered: the report has the frames in which it happened, and status 2 */
 TEST(report)
 {
-	struct ut_child *c = ut_child_run(dies, NULL, 10 * SEC);
+	struct ut_child *c = ut_child_run(dies, NULL, UT_WAIT * SEC);
 
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: p\n");

@@ -6,6 +6,7 @@
 #include <gsched/select.h>
 #include <gsched/sync.h>
 
+#include "dump.h"
 #include "util.h"
 
 static gs_waitgroup all;
@@ -42,7 +43,7 @@ struct partner {
 	gs_chan *c;
 	int v;
 	bool ok;
-	int at, done; /* atomic */
+	int done; /* atomic */
 };
 
 static void partner_send(void *arg)
@@ -50,7 +51,6 @@ static void partner_send(void *arg)
 	struct partner *p = arg;
 
 	p->v = 77;
-	STORE(p->at, 1);
 	gs_chan_send(p->c, &p->v);
 	STORE(p->done, 1);
 }
@@ -59,13 +59,12 @@ static void partner_recv(void *arg)
 {
 	struct partner *p = arg;
 
-	STORE(p->at, 1);
 	p->ok = gs_chan_recv(p->c, &p->v);
 	STORE(p->done, 1);
 }
 
-/* A channel in that state. One proc: the partner has blocked when this returns. */
-static gs_chan *make(enum state s, struct partner *p)
+/* A channel in that state; so many partners of that kind wait already. */
+static gs_chan *make(enum state s, struct partner *p, int before)
 {
 	static const size_t caps[STATES] = {0, 2, 2, 2, 2, 2, 0, 0, 0};
 	gs_chan *c;
@@ -85,9 +84,8 @@ static gs_chan *make(enum state s, struct partner *p)
 		gs_chan_close(c);
 	if (s == SENDER || s == RECEIVER) {
 		gs_wg_go(&all, s == SENDER ? partner_send : partner_recv, p);
-		UNTIL(LOAD(p->at));
-		for (int i = 0; i < 3; i++)
-			gs_yield();
+		gs_yield(); /* so that mostly one look is enough */
+		UNTIL(ut_waiting(s == SENDER ? "chan send" : "chan receive", NULL) == before + 1);
 	}
 	return c;
 }
@@ -150,7 +148,7 @@ static void table_call(void *arg)
 	struct table *t = arg;
 
 	gs_defer(count_panic, NULL);
-	t->result = gs_select_cases(t->cases, 3);
+	STORE(t->result, gs_select_cases(t->cases, 3));
 }
 
 static void table_main(void *arg)
@@ -164,23 +162,30 @@ static void table_main(void *arg)
 				bool r1 = send1 ? send_ready(s1) : recv_ready(s1);
 				bool closed0 = send0 && (s0 == CLOSED || s0 == CLOSED_HALF);
 				bool closed1 = send1 && (s1 == CLOSED || s1 == CLOSED_HALF);
+				/* to see that a partner waits takes time */
+				bool partner = s0 >= SENDER || s1 >= SENDER;
+				int least = partner ? (int)ut_count(8, 2) : 40;
 				int seen[3] = {0, 0, 0};
 
-				for (int k = 0; k < 40; k++) {
+				for (int k = 0;
+				     k < least || (k < 40 && r0 && r1 && (!seen[0] || !seen[1]));
+				     k++) {
 					int e0 = send0 ? 55 : 33, e1 = send1 ? 55 : 33;
 					bool ok0 = false, ok1 = false;
 					struct partner p0, p1;
+					gs_chan *c0 = make(s0, &p0, 0);
+					gs_chan *c1 = make(s1, &p1, s0 == s1);
 					struct table t = {
 						.result = -1,
 						.cases =
 							{
-								{.chan = make(s0, &p0),
+								{.chan = c0,
 								 .elem = &e0,
 								 .ok = &ok0,
 								 .op = send0 ? GS_OP_SEND
 									     : GS_OP_RECV,
 								 .size = sizeof(int)},
-								{.chan = make(s1, &p1),
+								{.chan = c1,
 								 .elem = &e1,
 								 .ok = &ok1,
 								 .op = send1 ? GS_OP_SEND
@@ -192,8 +197,7 @@ static void table_main(void *arg)
 					STORE(panics, 0);
 					gs_wg_go(&all, table_call, &t);
 					/* the partners may be waiting still */
-					UNTIL(__atomic_load_n(&t.result, __ATOMIC_SEQ_CST) >= 0 ||
-					      LOAD(panics));
+					UNTIL(LOAD(t.result) >= 0 || LOAD(panics));
 					if (LOAD(panics)) {
 						CHECK(closed0 || closed1);
 						check(&t.cases[0], s0, false, &p0);
@@ -230,7 +234,6 @@ static void blocked_call(void *arg)
 	struct table *t = arg;
 
 	gs_defer(count_panic, NULL);
-	STORE(t->result, -2);
 	STORE(t->result, gs_select_cases(t->cases, 2));
 }
 
@@ -255,10 +258,8 @@ static void blocked_main(void *arg)
 				};
 			STORE(panics, 0);
 			gs_wg_go(&all, blocked_call, &t);
-			UNTIL(LOAD(t.result) == -2);
-			for (int i = 0; i < 5; i++)
-				gs_yield();
-			CHECK_EQ(LOAD(t.result), -2);
+			UNTIL(ut_waiting("select", NULL) == 1);
+			CHECK_EQ(LOAD(t.result), -1);
 			ok[which] = way < 2 ? false : true;
 			if (way >= 2) {
 				gs_chan_close(t.cases[which].chan);
@@ -526,14 +527,16 @@ TEST(never_meets_itself)
 static gs_chan *chan;
 static long sum[2], count[2]; /* atomic: sent, received */
 
-static long meets_left; /* atomic: selects to go */
+static long meets_left;	    /* atomic: selects to go */
+static int64_t meets_until; /* before the fibers */
 
 static void self_many(void *arg)
 {
 	long me = (long)(intptr_t)arg;
 
-	/* together, or the last would wait for nobody */
-	for (long i = 0; ADD(meets_left, -1) >= 0; i++) {
+	/* together, or the last would wait for nobody; longer if time had passed for all of them */
+	for (long i = 0; ADD(meets_left, -1) >= 0 || (!LOAD(count[0]) && gs_now() < meets_until);
+	     i++) {
 		long out = me * 1000000 + i, in = -1;
 
 		switch (gs_select(GS_SEND(chan, out), GS_RECV(chan, &in), GS_AFTER(5 * MS))) {
@@ -554,6 +557,7 @@ static void self_many_main(void *arg)
 {
 	chan = gs_chan_new(sizeof(long), 0);
 	meets_left = ut_count(40000, 1000);
+	meets_until = gs_now() + ut_limit(UT_WAIT * SEC);
 	for (long i = 1; i <= 8; i++)
 		gs_wg_go(&all, self_many, (void *)i);
 	gs_wg_wait(&all);
@@ -771,7 +775,6 @@ TEST(many_cases)
 struct crowd {
 	gs_chan *c, *quit;
 	int n;
-	int at; /* atomic */
 };
 
 /* n sudogs on c's queue until quit is closed */
@@ -783,7 +786,6 @@ static void crowd_wait(void *arg)
 	for (int i = 0; i < w->n; i++)
 		cases[i] = GS_RECV(w->c, NULL);
 	cases[w->n] = GS_RECV(w->quit, NULL);
-	STORE(w->at, 1);
 	CHECK_EQ(gs_select_cases(cases, (size_t)w->n + 1), w->n);
 	free(cases);
 }
@@ -796,9 +798,7 @@ static int64_t leave_cost(int n)
 	int64_t best = INT64_MAX;
 
 	gs_wg_go(&all, crowd_wait, &w);
-	UNTIL(LOAD(w.at));
-	for (int i = 0; i < 10; i++)
-		gs_yield();
+	UNTIL(ut_waiting("select", NULL) == 1);
 	for (int i = 0; i < 500; i++)
 		cases[i] = GS_RECV(w.c, NULL);
 	cases[500] = GS_AFTER(1);
@@ -819,10 +819,21 @@ static int64_t leave_cost(int n)
 
 static void leave_main(void *arg)
 {
-	int64_t few = leave_cost(10), many = leave_cost(100000);
+	int64_t few = INT64_MAX, many = INT64_MAX, end = gs_now() + ut_limit(30 * SEC);
+	bool good;
 
-	/* walking a queue of 100,000 would take it 50 million steps: 50 ms at best */
-	if (many > 10 * few + ut_limit(5 * MS))
+	/*
+	 * Walking a queue of 100,000 would take it 50 million steps: 50 ms at best. The least of
+	 * all there is, and more of it where the machine was busy.
+	 */
+	do {
+		int64_t f = leave_cost(10), m = leave_cost(100000);
+
+		few = f < few ? f : few;
+		many = m < many ? m : many;
+		good = many <= 10 * few + ut_limit(5 * MS);
+	} while (!good && gs_now() < end);
+	if (!good)
 		ut_fail(__FILE__, __LINE__, "%lld ns, behind 100,000 others %lld", (long long)few,
 			(long long)many);
 }
@@ -830,7 +841,7 @@ static void leave_main(void *arg)
 /* a losing case leaves its queue at the same cost, however many stand there */
 TEST(leaving_is_constant)
 {
-	ut_set_procs(1); /* so that the crowd stands there when it blocks */
+	ut_set_procs(1);
 	RUN(leave_main, NULL);
 }
 

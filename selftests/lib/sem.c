@@ -5,6 +5,7 @@
 #include <gsched/context.h>
 #include <gsched/sync.h>
 
+#include "dump.h"
 #include "util.h"
 
 static gs_sem sem;
@@ -136,7 +137,7 @@ struct
 try {
 	gs_context *ctx;
 	int64_t n;
-	int result, at, done, order; /* done: atomic */
+	int result, done, order; /* done: atomic */
 };
 static int served; /* atomic */
 
@@ -144,19 +145,9 @@ static void acquire_fiber(void *arg)
 {
 	struct try *t = arg;
 
-	STORE(t->at, 1);
 	t->result = gs_sem_acquire(&sem, t->ctx, t->n);
 	t->order = ADD(served, 1);
 	STORE(t->done, 1);
-}
-
-/* With one proc: t stands in the queue when it returns. */
-static void queue(struct try *t)
-{
-	CHECK_EQ(gs_wg_go(&all, acquire_fiber, t), 0);
-	UNTIL(LOAD(t->at));
-	for (int i = 0; i < 5; i++)
-		gs_yield();
 }
 
 static void too_big_main(void *arg)
@@ -166,7 +157,8 @@ static void too_big_main(void *arg)
 
 	gs_sem_init(&sem, 2);
 	big.ctx = gs_with_cancel(gs_background(), &cancel);
-	queue(&big);
+	CHECK_EQ(gs_wg_go(&all, acquire_fiber, &big), 0);
+	UNTIL(ut_waiting("chan receive", NULL) == 1);
 	for (int i = 0; i < 12; i++) {
 		t[i] = (struct try){.n = 1};
 		gs_wg_go(&all, acquire_fiber, &t[i]);
@@ -196,12 +188,9 @@ static void fifo_main(void *arg)
 	gs_sem_init(&sem, 4);
 	CHECK(gs_sem_try_acquire(&sem, 4));
 	for (int i = 0; i < 20; i++) {
-		const struct gs_sudog *last = sem.waiters.last;
-
 		t[i] = (struct try){.n = 1 + i % 4};
-		queue(&t[i]);
-		/* its fiber may have been asked to yield */
-		UNTIL(LOAD(sem.waiters.last) != last);
+		CHECK_EQ(gs_wg_go(&all, acquire_fiber, &t[i]), 0);
+		UNTIL(ut_waiting("semacquire", NULL) == i + 1);
 	}
 	CHECK(!gs_sem_try_acquire(&sem, 1));
 	/* one unit each time: only ever the first gets what it wants, however small the next */

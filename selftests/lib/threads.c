@@ -3,6 +3,7 @@
 #include <gsched/chan.h>
 #include <gsched/debug.h>
 #include <gsched/select.h>
+#include <gsched/sync.h>
 #include <pthread.h>
 
 #include "util.h"
@@ -108,9 +109,11 @@ TEST(made_in_a_fiber)
 static void many_makers(void *arg)
 {
 	long before = LOAD(done);
+	gs_waitgroup makers = {0};
 
 	for (int i = 0; i < 8; i++)
-		gs_go(make_threads, NULL);
+		gs_wg_go(&makers, make_threads, NULL);
+	gs_wg_wait(&makers); /* hundreds of threads: no limit but the test's own */
 	UNTIL(gs_num_fibers() == 1);
 	CHECK_GE(LOAD(done), before + 8);
 }
@@ -206,6 +209,7 @@ TEST(runner_ends)
 		seen = LOAD(done);
 		UNTIL(LOAD(done) > seen + 20);
 	}
+	UNTIL(gs_num_fibers() <= 10); /* gs_run returns before its fiber is gone */
 	EXPECT_EQ(10, gs_num_fibers());
 	STORE(stop, 1);
 	UNTIL(gs_num_fibers() == 0);

@@ -41,8 +41,8 @@ static void go_named(const char *name, void (*fn)(void *), void *arg)
 
 static const char *rate_once(int64_t d)
 {
-	gs_ticker *t = gs_ticker_new(d);
 	int64_t start = gs_now(), took, want = 15 * d, slop = want * 3 / 10;
+	gs_ticker *t = gs_ticker_new(d);
 	const char *err = NULL;
 
 	for (int i = 0; i < 5; i++)
@@ -52,7 +52,8 @@ static const char *rate_once(int64_t d)
 		recv(ticks(t));
 	gs_ticker_stop(t);
 	took = gs_now() - start;
-	CHECK_GE(took, want - slop);
+	/* of ticks that were missed one came at once, and those after it on time */
+	CHECK_GE(took, want);
 	if (took > want + slop)
 		err = "took too long";
 	gs_sleep(2 * d);
@@ -134,13 +135,14 @@ TEST(values_and_drops)
 
 static void run_late_look(void *arg)
 {
-	int64_t start = gs_now(), v;
+	int64_t before = gs_now(), v;
 	gs_ticker *t = gs_ticker_new(2 * MS);
+	int64_t made = gs_now();
 
 	gs_sleep(30 * MS);
 	v = recv(ticks(t));
-	CHECK_LT(v, start + 20 * MS);
-	CHECK_GE(v, start + 2 * MS);
+	CHECK_GE(v, before + 2 * MS);
+	CHECK_LE(v, made + 2 * MS);
 	gs_ticker_free(t);
 }
 
@@ -337,41 +339,41 @@ TEST(multi_wakeup)
 	RUN(run_wakeup, NULL);
 }
 
-static int served[8], nserved; /* atomic */
-
 struct queued {
 	gs_ticker *t;
-	int index;
+	int64_t tick; /* atomic */
 };
 
 static void recv_one(void *arg)
 {
 	struct queued *q = arg;
 
-	recv(ticks(q->t));
-	STORE(served[ADD(nserved, 1) - 1], q->index);
+	STORE(q->tick, recv(ticks(q->t)));
 }
 
 static void run_fifo(void *arg)
 {
 	gs_ticker *t = gs_ticker_new(HOUR);
 	struct queued q[8];
+	int64_t last;
 
 	for (int i = 0; i < 8; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "queued%d", i);
-		q[i] = (struct queued){t, i};
+		q[i] = (struct queued){t, 0};
 		go_named(name, recv_one, &q[i]);
 		UNTIL(ut_waiting("chan receive", name) == 1);
 	}
 	/* one tick each; who comes now is behind those who wait */
 	gs_ticker_reset(t, 3 * MS);
-	recv(ticks(t));
-	CHECK_EQ(LOAD(nserved), 8);
+	last = recv(ticks(t));
 	UNTIL(gs_num_fibers() == 1);
-	for (int i = 0; i < 8; i++)
-		CHECK_EQ(LOAD(served[i]), i);
+	/* by the ticks: who was woken first need not run first */
+	for (int i = 0; i < 8; i++) {
+		CHECK_GT(LOAD(q[i].tick), 0);
+		CHECK_LT(LOAD(q[i].tick), i < 7 ? LOAD(q[i + 1].tick) : last);
+	}
 	gs_ticker_free(t);
 }
 
@@ -466,13 +468,13 @@ static void run_adjust(void *arg)
 		CHECK_EQ(gs_go(short_nap, NULL), 0);
 	for (long i = 0; i < count / 10; i++)
 		gs_sleep(1000);
-	limit = gs_after_func(ut_limit(60 * SEC), close_done, q.done);
+	limit = gs_after_func(ut_limit(UT_TIMEOUT * SEC), close_done, q.done);
 	CHECK_EQ(gs_go(queue_fiber, &q), 0);
 	for (long i = 0; i < rounds; i++) {
 		for (int k = 0; k < 20; k++)
 			gs_chan_send(q.in, &v);
 		for (int k = 0; k < 20; k++) {
-			gs_chan *c = CH(gs_after(ut_limit(5 * SEC)));
+			gs_chan *c = CH(gs_after(ut_limit(UT_TIMEOUT * SEC)));
 			bool ok = false;
 
 			/* many timers that never fire come and go */

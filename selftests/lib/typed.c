@@ -326,17 +326,17 @@ static void run_in_child_arg(void *fn)
 TEST(panics)
 {
 	void (*fn)(void *) = close_twice;
-	struct ut_child *c = ut_child_run(run_in_child, &fn, 10 * SEC);
+	struct ut_child *c = ut_child_run(run_in_child, &fn, 20 * SEC);
 
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: close of closed channel");
 	free(c);
-	c = ut_child_run(run_in_child_arg, &fn, 10 * SEC);
+	c = ut_child_run(run_in_child_arg, &fn, 20 * SEC);
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: send on closed channel");
 	free(c);
 	fn = close_nil;
-	c = ut_child_run(run_in_child, &fn, 10 * SEC);
+	c = ut_child_run(run_in_child, &fn, 20 * SEC);
 	EXPECT_EQ(2, c->status);
 	EXPECT_SAYS(c, "panic: close of nil channel");
 	free(c);

@@ -92,29 +92,42 @@ TEST(barrier)
 static int round_begun, round_ended; /* atomic; they order nothing for the waiter */
 static long plain;		     /* the waitgroup orders it */
 
+/* Now and then: the other one may stand behind us on this CPU. */
+static void spin(unsigned *turns)
+{
+	if (++*turns % 4096 == 0)
+		sched_yield();
+}
+
 static void *done_thread(void *arg)
 {
-	for (int r = 1; r <= (int)(intptr_t)arg; r++) {
-		while (__atomic_load_n(&round_begun, __ATOMIC_ACQUIRE) != r)
-			;
+	unsigned turns = 0;
+
+	for (int r = 1, begun;; r++) {
+		while ((begun = __atomic_load_n(&round_begun, __ATOMIC_ACQUIRE)) != r) {
+			if (begun < 0)
+				return NULL;
+			spin(&turns);
+		}
 		plain = r;
 		gs_wg_done(&wg);
 		while (__atomic_load_n(&round_ended, __ATOMIC_RELAXED) != r)
-			;
+			spin(&turns);
 	}
-	return NULL;
 }
 
 /* wait meets done at every instruction: what was done before done is seen after wait */
 TEST(orders)
 {
 	int rounds = (int)ut_count(400000, 20000);
+	int64_t end = gs_now() + 60 * SEC;
 	pthread_t t;
 
 	if (ut_cpus() < 2)
 		SKIP(return, "the two must run at the same time");
-	ASSERT_EQ(0, pthread_create(&t, NULL, done_thread, (void *)(intptr_t)rounds));
-	for (int r = 1; r <= rounds; r++) {
+	ASSERT_EQ(0, pthread_create(&t, NULL, done_thread, NULL));
+	/* fewer where others leave the two no CPU each: a round takes slices then */
+	for (int r = 1; r <= rounds && (r % 64 || gs_now() < end); r++) {
 		gs_wg_add(&wg, 1);
 		__atomic_store_n(&round_begun, r, __ATOMIC_RELEASE);
 		for (volatile int i = 0; i < r % 64; i++)
@@ -123,6 +136,7 @@ TEST(orders)
 		ASSERT_EQ(plain, r);
 		__atomic_store_n(&round_ended, r, __ATOMIC_RELAXED);
 	}
+	__atomic_store_n(&round_begun, -1, __ATOMIC_RELEASE);
 	pthread_join(t, NULL);
 }
 
