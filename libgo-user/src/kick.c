@@ -12,7 +12,8 @@
  * One kick at a time: the worker that is interrupted takes all that waits, for express
  * comes first at each scheduling. If something still waits a minimum run later, the next
  * proc is kicked; one that was kicked already, in vain (it was refused: libc, a handler),
- * after a while again.
+ * after a while again. So long may run, too, who came from express himself: where a thread
+ * is slow in coming, a second kick would hit him, who is about to wait anyway.
  */
 #include "kick.h"
 
@@ -22,6 +23,7 @@
 #include "backend.h"
 #include "base/atomic.h"
 #include "base/syscall.h"
+#include "proc.h"
 
 #define AGAIN_NS 1000000
 
@@ -68,7 +70,9 @@ static bool look(uint32_t p, int64_t now)
 		s->owner = owner;
 		s->tick = tick;
 		s->since = now;
-		s->due = now + GS_KICK_AFTER_NS;
+		s->due = now + (gs_load_relaxed(&gs_procs[p].express_tick) == tick
+					? AGAIN_NS
+					: GS_KICK_AFTER_NS);
 	}
 	return owner && owner != GS_RETIRED;
 }

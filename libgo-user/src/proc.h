@@ -27,6 +27,7 @@ struct gs_proc {
 	bool owed;			     /* O: the shared queues missed their turn */
 	bool bound_last;		     /* O: the last one from these was bound */
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
+	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
 	uint32_t ndead;			     /* O */
 	struct gs_fiber *dead;		     /* O: fibers with stacks, for the next gs_go */
 	int64_t started, finished;	     /* O writes, gs_num_fibers reads */

@@ -744,6 +744,8 @@ static struct gs_fiber *get_shared(struct gs_proc *p)
 /* Fibers that answer each other through descriptors would keep all others waiting for ever. */
 static struct gs_fiber *get_express(struct gs_proc *p)
 {
+	struct gs_fiber *f;
+
 	if (!gs_load_relaxed(&gs_hdr->express_len))
 		return NULL;
 	p->express_row = p->turn == p->express_turn + 1 ? p->express_row + 1 : 0;
@@ -752,7 +754,11 @@ static struct gs_fiber *get_express(struct gs_proc *p)
 		p->express_row = 0;
 		return NULL;
 	}
-	return gs_gq_get(&gs_express);
+	f = gs_gq_get(&gs_express);
+	/* what next_turn will make of it; before that, so that who sees the tick sees this */
+	if (f)
+		gs_store_relaxed(&p->express_tick, p->line->tick + 1);
+	return f;
 }
 
 static struct gs_fiber *find_runnable(struct gs_worker *w)
