@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 
 #include "arch.h"
+#include "base/lock.h"
 #include "base/syscall.h"
 
 #define RING 16384
@@ -178,12 +179,8 @@ static void take_some(struct ring *r, uint64_t at, uint64_t to, int64_t *time,
 	for (; at != to; at++) {
 		const struct gs_event *e = &r->events[at % RING];
 
-		for (int i = 0; gs_load_acquire(&e->seq) != (uint32_t)(at + 1); i++) {
-			if (i < 100)
-				gs_cpu_relax();
-			else
-				gs_syscall3(SYS_sched_yield, 0, 0, 0);
-		}
+		for (unsigned int n = 0; gs_load_acquire(&e->seq) != (uint32_t)(at + 1); n++)
+			gs_backoff(n);
 		*time = e->time;
 		take(e);
 	}

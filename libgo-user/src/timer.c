@@ -38,7 +38,6 @@
 #include "arch.h"
 #include "backend.h"
 #include "base/lock.h"
-#include "base/syscall.h"
 #include "event.h"
 #include "fiber.h"
 #include "poller.h"
@@ -220,12 +219,8 @@ bool gs_rtimer_stop(struct gs_rtimer *t)
 
 void gs_rtimer_sync(struct gs_rtimer *t)
 {
-	for (int i = 0; gs_load_acquire(&firing) == t; i++) {
-		if (i < 100)
-			gs_cpu_relax();
-		else
-			gs_syscall3(SYS_sched_yield, 0, 0, 0);
-	}
+	for (unsigned int n = 0; gs_load_acquire(&firing) == t; n++)
+		gs_backoff(n);
 }
 
 void gs_rtimer_done(void)

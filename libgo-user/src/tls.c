@@ -448,10 +448,10 @@ static bool start_chain(struct gs_tls *first, struct gs_tls *last)
 
 	if (!s || !lay.init_tls)
 		return false;
-	while (free = 0, !gs_cas_acquire(&s->lock, &free, 1)) {
+	for (unsigned int n = 0; free = 0, !gs_cas_acquire(&s->lock, &free, 1); n++) {
 		if (free > 2)
 			return false;
-		gs_syscall3(SYS_sched_yield, 0, 0, 0);
+		gs_backoff(n);
 	}
 	fits = sound(&s->threads) && sound(&s->cache) && !s->in_flight && s->cache_size % 4096 == 0;
 	if (fits) {

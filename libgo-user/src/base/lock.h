@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The runtime's own lock: a word, spun on, then yielded on.
+ * The runtime's own lock: a word, spun on, then slept on for moments.
  *
  * It is taken with the no-preempt depth raised (or from an ordinary thread),
  * so a holder is never a parked or interrupted fiber; but its thread may be
- * off the CPU, so a waiter gives the CPU up after a short spin. It never sleeps
- * in the kernel, for a worker that slept would keep its proc (depth is raised).
+ * off the CPU, so a waiter gives the CPU up after a short spin. It never waits
+ * in the kernel until the lock is free, for a worker that does keeps its proc
+ * (depth is raised), and the holder would have to enter the kernel to wake it.
  */
 #ifndef GS_BASE_LOCK_H
 #define GS_BASE_LOCK_H
@@ -18,6 +19,12 @@
 struct gs_lock {
 	uint32_t word; /* 0 free, 1 held */
 };
+
+/*
+ * After the n-th look, in vain, at what another thread is about to do, if it is not off the
+ * CPU: a pause at first, then the CPU is given up. Any context.
+ */
+void gs_backoff(unsigned int n);
 
 void gs_lock_slow(struct gs_lock *l);
 
