@@ -14,6 +14,7 @@ import (
 func init() {
 	answers["echo_hogs"] = func(n int) {
 		const apart = 5000000
+		const first = 10 // not counted, as ours
 		type line struct {
 			n atomic.Uint64
 			_ [56]byte
@@ -71,13 +72,18 @@ func init() {
 		took := make([]int64, n)
 		buf, back := make([]byte, 64), make([]byte, 64)
 		copy(buf, "echo")
-		before, begin := worked(), now()
-		for i := range took {
+		before, begin := uint64(0), int64(0)
+		for i := -first; i < n; i++ {
+			if i == 0 {
+				before, begin = worked(), now()
+			}
 			time.Sleep(apart)
 			t := now()
 			m, _ := near.Write(buf)
 			_, err := io.ReadFull(near, back)
-			took[i] = now() - t
+			if i >= 0 {
+				took[i] = now() - t
+			}
 			check(m == len(buf) && err == nil && bytes.Equal(buf, back), "echo_hogs: round trip")
 		}
 		beside := rate(before, begin)
