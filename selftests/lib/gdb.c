@@ -55,6 +55,61 @@ static void debugged_main(void *arg)
 	victim_inner(&stop);
 }
 
+/* A line a step, as it is written. */
+#ifdef __clang__
+#define AS_WRITTEN __attribute__((noinline, optnone))
+#else
+#define AS_WRITTEN __attribute__((noinline, optimize("O0")))
+#endif
+
+static int step_pipe[2];
+static gs_chan *step_chan;
+
+/* It is sent to when that read(2) has lost its proc to the other fiber. */
+static void AS_WRITTEN step_fiber(void *arg)
+{
+	long v = 4711;
+	char c;
+
+	if (read(step_pipe[0], &c, 1) != 1)
+		_exit(2);
+	gs_chan_send(step_chan, &v);
+	fprintf(stderr, "sent\n");
+	ADD(begun, 1);
+}
+
+static void step_receiver(void *arg)
+{
+	long v = 0;
+
+	gs_chan_recv(step_chan, &v);
+	fprintf(stderr, "received %ld\n", v);
+	ADD(begun, 1);
+}
+
+static void step_main(void *arg)
+{
+	const struct timespec ts = {.tv_nsec = 1000000};
+	int64_t end;
+
+	step_chan = gs_chan_new(sizeof(long), 0);
+	if (!step_chan || pipe(step_pipe))
+		_exit(2);
+	gs_go(step_receiver, NULL);
+	gs_go(step_fiber, NULL);
+	/* its turn, and ours again when it sleeps in its read */
+	while (!stats().handoffs)
+		gs_yield();
+	nanosleep(&ts, NULL);
+	if (write(step_pipe[1], "x", 1) != 1)
+		_exit(2);
+	/* a hog for ten slices; then the others have theirs */
+	for (end = gs_now() + 10 * MS; gs_now() < end;)
+		;
+	while (LOAD(begun) < 2)
+		gs_yield();
+}
+
 /* The program that gdb runs is this one, too. */
 static void __attribute__((constructor)) debugged(void)
 {
@@ -66,6 +121,10 @@ static void __attribute__((constructor)) debugged(void)
 	unsetenv("GSCHED_TEST_DEBUGGED");
 	ut_set_procs(1);
 	setenv("GSCHED_SLICE", "1000", 1);
+	if (!strcmp(mode, "steps")) {
+		gs_run(step_main, NULL);
+		_exit(0);
+	}
 	setenv("GSCHED_TLS", mode, 1);
 	if (!strcmp(mode, "frozen"))
 		pthread_create(&t, NULL, wait_for_freezes, (void *)dies);
@@ -204,6 +263,37 @@ TEST(travel)
 			"-ex run -ex bt -ex continue -ex bt -ex continue -ex bt "
 			"-ex continue -ex bt -ex kill"));
 	EXPECT_TRACES(2);
+}
+
+/*
+ * Over a read(2) that loses its proc, into gs_chan_send, and out again: nothing is lost. On
+ * posix a slice's signal may come just when gdb steps, and it stops in the handler: then it
+ * tries once more.
+ */
+TEST(stepping)
+{
+	const char *over, *in = NULL;
+
+	NEEDS_PLAIN;
+	NEEDS_GDB;
+	for (int i = 0; i < 10 && !in; i++) {
+		ASSERT_TRUE(gdb("-ex 'set environment GSCHED_TEST_DEBUGGED=steps' "
+				"-ex 'handle SIGURG nostop noprint pass' -ex 'break step_fiber' "
+				"-ex run -ex next -ex next -ex next -ex step -ex bt -ex continue"));
+		EXPECT_TRUE(strstr(said, "received 4711") && strstr(said, "sent\n") &&
+			    strstr(said, "exited normally"))
+		{
+			TH_LOG("gdb said:\n%s", said);
+			return;
+		}
+		over = strstr(said, "gs_chan_send(step_chan, &v);");
+		in = over ? strstr(over, "gs_chan_send (c=") : NULL;
+		in = in ? strstr(in, "step_fiber") : NULL;
+	}
+	EXPECT_NE(NULL, in)
+	{
+		TH_LOG("gdb said:\n%s", said);
+	}
 }
 
 TEST_HARNESS_MAIN
