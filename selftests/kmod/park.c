@@ -434,6 +434,18 @@ TEST_F(park, latched_hands_on)
 	EXPECT_TRUE(k_idle_exact(&self->k, 0));
 }
 
+/* The grant it is, and that alone, though the proc that is given up has work. */
+TEST_F(park, latched_beats_work)
+{
+	ASSERT_TRUE(acquire(&self->a, 0));
+	EXPECT_EQ(1, k_unpark(&self->k, GSCHED_UNPARK_WORKER, self->a.w));
+	k_queue(&self->k, 0, 1);
+	EXPECT_EQ(1, puppet_run(&self->a, order_park, 0));
+	EXPECT_EQ(2, self->a.slot->proc);
+	EXPECT_EQ(GSCHED_OWNER_IDLE, self->k.p[0].owner);
+	EXPECT_TRUE(k_idle_exact(&self->k, 1));
+}
+
 /* DETACH with a latched grant: both procs are handed on. */
 TEST_F(park, latched_detach)
 {

@@ -3,61 +3,14 @@
  * Upcalls (9, 10): a thread about to return to user mode is sent to the trampoline
  * instead, unless a rule refuses that. Each rule has a test here that fails without it.
  *
- * This file has a trampoline of its own. It saves everything on an area of the worker's,
- * calls on_upcall(), and goes back. Its tail, with the depth at 0 again, is made long, so
- * that upcalls fall due there.
+ * The trampoline's tail is made long, so that upcalls fall due there.
  */
-#include "kutil.h"
-#include <asm/prctl.h>
+#define TRAMP_TAIL "20000"
+#include "tramp.h"
 #include <linux/rseq.h>
 #include <poll.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
-
-/* What the trampoline saved, lowest address first. */
-struct frame {
-	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-	uint64_t flags, sp, ip;
-};
-
-/* slot.user[]: the kernel never looks at it. user[2] and user[3] are the trampoline's. */
-#define U_AREA 2
-
-extern char up_entry[], up_end[];
-
-__asm__(".text\n"
-	".globl up_entry, up_end\n"
-	"up_entry:\n"
-	"	movq %rsp, %gs:48\n"
-	"	movq %gs:40, %rsp\n"
-	"	pushq %gs:8\n"
-	"	pushq %gs:48\n"
-	"	pushfq\n"
-	"	cld\n"
-	"	pushq %rax\n	pushq %rbx\n	pushq %rcx\n	pushq %rdx\n"
-	"	pushq %rsi\n	pushq %rdi\n	pushq %rbp\n"
-	"	pushq %r8\n	pushq %r9\n	pushq %r10\n	pushq %r11\n"
-	"	pushq %r12\n	pushq %r13\n	pushq %r14\n	pushq %r15\n"
-	"	movq %rsp, %rbp\n"
-	"	movq %rsp, %rdi\n"
-	"	subq $512, %rsp\n"
-	"	andq $-64, %rsp\n"
-	"	fxsave64 (%rsp)\n"
-	"	movq %rsp, %rbx\n"
-	"	call on_upcall\n"
-	"	fxrstor64 (%rbx)\n"
-	"	movq %rbp, %rsp\n"
-	"	decl %gs:0\n"
-	"	movl $20000, %ecx\n" /* the tail */
-	"1:	loop 1b\n"
-	"	popq %r15\n	popq %r14\n	popq %r13\n	popq %r12\n"
-	"	popq %r11\n	popq %r10\n	popq %r9\n	popq %r8\n"
-	"	popq %rbp\n	popq %rdi\n	popq %rsi\n"
-	"	popq %rdx\n	popq %rcx\n	popq %rbx\n	popq %rax\n"
-	"	popfq\n"
-	"	movq %gs:48, %rsp\n"
-	"	jmp *%gs:8\n"
-	"up_end:\n");
 
 /* What upcalls a thread saw; its own writes, everybody reads. */
 struct seen {
@@ -74,7 +27,24 @@ static int stop, phase; /* atomic */
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
 
-void on_upcall(struct frame *f);
+#define SLICE_NS 1000000
+
+/* A fiber that schedules all the time: the thread's own, but for hasty. */
+static struct {
+	int on;		  /* atomic */
+	uint64_t last;	  /* when the turn began */
+	uint64_t longest; /* turn since it was told, including that one */
+	bool told;	  /* in this turn */
+	int hasty;	  /* atomic: told without a turn of half a slice */
+} turns;
+
+static void told_in_turn(void)
+{
+	if (now_ns() - turns.last < SLICE_NS / 2 && turns.longest < SLICE_NS / 2)
+		__atomic_add_fetch(&turns.hasty, 1, __ATOMIC_SEQ_CST);
+	turns.told = true;
+}
+
 void on_upcall(struct frame *f)
 {
 	uint32_t reason;
@@ -84,6 +54,8 @@ void on_upcall(struct frame *f)
 	me->ip = f->ip;
 	me->rax = f->rax;
 	me->in_section += f->ip >= section[0] && f->ip < section[1];
+	if (LOAD(turns.on))
+		told_in_turn();
 	__atomic_add_fetch(&me->n, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -100,10 +72,9 @@ static long order_prepare(struct puppet *p, long arg)
 	char *area = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	if (area == MAP_FAILED || syscall(SYS_arch_prctl, ARCH_SET_GS, p->slot))
+	if (area == MAP_FAILED || !tramp_prepare(p->slot, area, 65536))
 		return -1;
 	me = (struct seen *)arg;
-	p->slot->user[U_AREA] = (uintptr_t)area + 65536;
 	return k_acquire(p->k);
 }
 
@@ -111,8 +82,7 @@ static void open_with_slice(FIXTURE_DATA(upcall) * self, uint64_t slice_ns)
 {
 	struct gsched_setup setup = k_setup_arg(1);
 
-	setup.trampoline = (uintptr_t)up_entry;
-	setup.trampoline_size = up_end - up_entry;
+	tramp_setup(&setup);
 	setup.slice_ns = slice_ns;
 	k_open_setup(&self->k, &setup);
 }
@@ -123,7 +93,7 @@ FIXTURE_SETUP(upcall)
 	stop = phase = 0;
 	section[0] = section[1] = 0;
 	memset(&self->seen, 0, sizeof(self->seen));
-	open_with_slice(self, 1000000);
+	open_with_slice(self, SLICE_NS);
 	puppet_new(&self->a, &self->k);
 	puppet_new(&self->b, &self->k);
 	puppet_new(&self->c, &self->k);
@@ -726,34 +696,42 @@ TEST_F(upcall, slice)
 
 static long order_reschedule(struct puppet *p, long arg)
 {
+	uint64_t now, gap;
+
 	user_begin(p);
-	while (!LOAD(stop))
+	turns.last = now_ns();
+	STORE(turns.on, 1);
+	while (!LOAD(stop)) {
+		now = now_ns();
+		gap = now - turns.last;
+		turns.last = now;
+		if (turns.told || gap > turns.longest)
+			turns.longest = gap;
+		turns.told = false;
 		p->k->p[0].tick++;
+	}
 	user_end(p);
 	return 0;
 }
 
-/* Of a hundred looks few told it so? Else each of them does. */
-static bool seldom_told(struct ktx *k)
-{
-	long preempts = k_fdinfo(k, "preempts"), ticks = k_fdinfo(k, "ticks");
-
-	return until(k_fdinfo(k, "ticks") > ticks + 100) &&
-	       k_fdinfo(k, "preempts") - preempts <= 50;
-}
-
-/* Who schedules within his slice is not told, however long it goes on. */
+/*
+ * Who schedules within his slice is not told, however long it goes on: but for those turns
+ * that the machine makes longer, by keeping the thread from running.
+ */
 TEST_F(upcall, slice_begins_anew)
 {
 	struct ktx *k = &self->k;
+	long ticks;
 
 	puppet_start(&self->a, order_reschedule, 0);
 	ASSERT_TRUE(until(self->a.slot->depth == 0));
 	ASSERT_TRUE(puppet_standby(&self->b));
 	k_queue(k, 0, 1);
 	EXPECT_EQ(0, k_tick(k));
-	/* the machine may keep the thread itself from running for a while */
-	EXPECT_TRUE(until(seldom_told(k)));
+	ASSERT_TRUE(until(LOAD(turns.on)));
+	ticks = k_fdinfo(k, "ticks");
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 500));
+	EXPECT_EQ(0, LOAD(turns.hasty));
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
