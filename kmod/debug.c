@@ -11,6 +11,7 @@
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
 #include "gsched.h"
+#include "inject.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -169,6 +170,7 @@ void gsched_debug_init(void)
 	dir = debugfs_create_dir("gsched", NULL);
 	debugfs_create_file("stats", 0444, dir, NULL, &stats_fops);
 	debugfs_create_file_unsafe("sample_us", 0600, dir, NULL, &sample_fops);
+	gsched_inject_init(dir);
 }
 
 void gsched_debug_exit(void)

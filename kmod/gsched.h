@@ -14,6 +14,7 @@
  *	tick.c		the time slice, KICK
  *	sample.c	looks whether the return rule is kept
  *	debug.c		fdinfo and debugfs
+ *	inject.c	delays where parties race, on debug kernels
  *	trace.h		tracepoints
  *	compat.h	differences between kernel versions
  *

@@ -32,6 +32,7 @@
 #include <linux/preempt.h>
 #include "compat.h"
 #include "gsched.h"
+#include "inject.h"
 
 #if GSCHED_REDIRECT
 #include <linux/user-return-notifier.h>
@@ -72,6 +73,7 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 {
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 
+	gsched_inject(GSCHED_POINT_IN);
 	if (worker->context->sigurg) {
 		sched_in_sigurg(worker);
 		return;
@@ -89,6 +91,7 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 	bool comes_back;
 
 	if (state == TASK_DEAD) {
+		gsched_inject(GSCHED_POINT_LEAVE);
 		leave(worker);
 		irq_work_queue(&worker->dead);
 		return;
@@ -153,6 +156,7 @@ static void tell(struct gsched_worker *worker, u32 reason)
 static void user_return(struct user_return_notifier *unused)
 {
 	struct gsched_worker *worker = gsched_notify_current();
+	bool lost = false;
 
 	clear_thread_flag(TIF_USER_RETURN_NOTIFY);
 	if (!worker || worker->context->sigurg)
@@ -163,10 +167,16 @@ static void user_return(struct user_return_notifier *unused)
 		irq_work_queue(&worker->dead);
 		return;
 	}
-	if (worker->away && gsched_proc_return(worker))
+	if (worker->away) {
+		gsched_inject(GSCHED_POINT_RETURN);
+		lost = gsched_proc_return(worker);
+	}
+	if (lost) {
+		gsched_inject(GSCHED_POINT_TELL);
 		tell(worker, GSCHED_LOST);
-	else if (READ_ONCE(worker->preempt))
+	} else if (READ_ONCE(worker->preempt)) {
 		tell(worker, GSCHED_PREEMPT);
+	}
 }
 #endif /* GSCHED_REDIRECT */
 
@@ -179,6 +189,7 @@ void gsched_notify_detach(struct gsched_worker *worker)
 	preempt_disable();
 	preempt_notifier_unregister(&worker->notifier);
 	preempt_enable();
+	gsched_inject(GSCHED_POINT_DETACH);
 	leave(worker);
 	gsched_worker_free(worker);
 }

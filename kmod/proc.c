@@ -32,6 +32,7 @@
 #include <linux/sched/task.h>
 #include "compat.h"
 #include "gsched.h"
+#include "inject.h"
 #include "trace.h"
 
 /* How many stand-bys are looked at for one that last ran on this CPU. */
@@ -296,6 +297,7 @@ static struct gsched_worker *offer(struct gsched_context *context, int p)
 
 	if (p == GSCHED_NONE || !context->nstandby)
 		return NULL;
+	gsched_inject(GSCHED_POINT_HANDOFF);
 	why = demand(context, p);
 	if (why == DEMAND_NONE || !have_standby(context, why == DEMAND_BOUND))
 		return NULL;
@@ -314,6 +316,7 @@ static void unlock_and_wake(struct gsched_context *context, struct gsched_worker
 
 	raw_spin_unlock_irq(&context->lock);
 	if (task) {
+		gsched_inject(GSCHED_POINT_WAKE);
 		wake_up_process(task);
 		put_task_struct(task);
 	}
@@ -422,6 +425,7 @@ static int look_again(struct gsched_worker *worker)
 	bool spin;
 	int p;
 
+	gsched_inject(GSCHED_POINT_LOOK);
 	/* Pairs with Enqueue's fence, see the head of this file. */
 	smp_mb();
 	if (!context->nidle)
@@ -514,6 +518,7 @@ int gsched_proc_park(struct gsched_worker *worker, int to, bool bound, u64 deadl
 	}
 	unlock_and_wake(context, x);
 
+	gsched_inject(GSCHED_POINT_PARK);
 	ret = gsched_worker_wait(worker, deadline);
 
 	raw_spin_lock_irq(&context->lock);

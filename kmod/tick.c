@@ -21,6 +21,7 @@
 #include <linux/sched/signal.h>
 #include "compat.h"
 #include "gsched.h"
+#include "inject.h"
 #include "trace.h"
 
 #define LOOKS_A_SLICE	8
@@ -42,7 +43,9 @@ static void poke(struct gsched_worker *worker)
 	}
 #if GSCHED_REDIRECT
 	WRITE_ONCE(worker->preempt, true);
+	gsched_inject(GSCHED_POINT_KICK);
 	set_tsk_thread_flag(worker->task, TIF_USER_RETURN_NOTIFY);
+	gsched_inject(GSCHED_POINT_FLAG);
 	/* An IPI if it runs on another CPU; no lock of the scheduler's. */
 	kick_process(worker->task);
 #endif
@@ -91,11 +94,13 @@ static enum hrtimer_restart tick(struct hrtimer *timer)
 	u64 now = ktime_get_ns();
 	bool wanted;
 
+	gsched_inject(GSCHED_POINT_TICK);
 	raw_spin_lock(&context->lock);
 	context->ticks++;
 	wanted = look_at_all(context, now);
 	if (!wanted) {
 		WRITE_ONCE(context->header->ticking, 0);
+		gsched_inject(GSCHED_POINT_REST);
 		/* Pairs with the fence of Enqueue, see the head of this file. */
 		smp_mb();
 		wanted = look_at_all(context, now);

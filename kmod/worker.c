@@ -23,6 +23,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include "gsched.h"
+#include "inject.h"
 #include "trace.h"
 
 /* How late a deadline may be, so that timers of several workers may fire at once. */
@@ -150,6 +151,7 @@ void gsched_worker_free(struct gsched_worker *worker)
 {
 	struct gsched_context *context = worker->context;
 
+	gsched_inject(GSCHED_POINT_FREE);
 	irq_work_sync(&worker->wake);
 	irq_work_sync(&worker->signal);
 	irq_work_sync(&worker->dead);
@@ -187,6 +189,7 @@ int gsched_worker_wait(struct gsched_worker *worker, u64 deadline)
 
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
+		gsched_inject(GSCHED_POINT_WAIT);
 		err = 0;
 		if (READ_ONCE(worker->grant) != GSCHED_NONE)
 			break;

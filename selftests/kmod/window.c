@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The windows of kmod/inject.h held open: each point is passed 10,000 times with a delay, by
+ * the toy runtime (toy.h), which must lose nothing, and where workers come and go by the
+ * calls at random (chaos.h), after which the counts must be exact. On the debug kernels.
+ * GSCHED_TEST_POINT=name takes one of them.
+ */
+#include "chaos.h"
+#include "toy.h"
+
+#define INJECT "/sys/kernel/debug/gsched/inject"
+#define PASSES 10000
+
+static char point[16];
+static long passes; /* are enough */
+
+static long passed(void)
+{
+	char line[64], name[16];
+	long n, found = -1;
+	FILE *f = fopen(INJECT, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%15s %ld", name, &n) == 2 && !strcmp(name, point))
+			found = n;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Asked in a loop, so not each time of the kernel. */
+static bool enough(void)
+{
+	static unsigned int asked;
+
+	return asked++ % 16 == 0 && passed() >= passes;
+}
+
+/* A child, for a context of its own. */
+static void drive(void (*fn)(void), long until)
+{
+	int status;
+	pid_t pid;
+
+	passes = until;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		fn();
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid || status) {
+		fprintf(stderr, "# %s: status %x\n", point, status);
+		exit(1);
+	}
+}
+
+static void drive_toy(void)
+{
+	struct toy_plan plan = {.nproc = 2, .resize = true, .upcalls = true, .enough = enough};
+	const char *wrong = toy_run(&plan);
+
+	if (wrong)
+		fprintf(stderr, "# %s: %s\n", point, wrong);
+	else
+		fprintf(stderr, "# %s: %lu fibers, %ld upcalls, %ld hand-offs\n", point,
+			(long)toy.ran, toy.upcalls, k_fdinfo(&toy.k, "handoffs"));
+	_exit(!!wrong);
+}
+
+static void drive_chaos(void)
+{
+	chaos.seed = 4711;
+	chaos.upcalls = true;
+	chaos_run(4, false, enough);
+	_exit(!until(truth_holds(&chaos.k)));
+}
+
+FIXTURE(point){};
+
+FIXTURE_VARIANT(point)
+{
+	const char *name;
+	unsigned int us;
+	bool ends; /* only those who end pass it */
+};
+
+/* Some are passed under locks, with interrupts off: not for so long. */
+#define POINT(n, u, e)                                                                             \
+	FIXTURE_VARIANT_ADD(point, n)                                                              \
+	{                                                                                          \
+		.name = #n, .us = u, .ends = e                                                     \
+	}
+
+POINT(park, 300, false);
+POINT(wait, 300, false);
+POINT(handoff, 100, false);
+POINT(look, 100, false);
+POINT(wake, 300, false);
+POINT(leave, 100, true);
+POINT(free, 300, true);
+POINT(kick, 100, false);
+POINT(flag, 100, false);
+POINT(in, 100, false);
+POINT(return, 100, false);
+POINT(tell, 100, false);
+POINT(rest, 100, false);
+POINT(tick, 100, false);
+POINT(detach, 300, true);
+
+FIXTURE_SETUP(point) {}
+
+FIXTURE_TEARDOWN(point)
+{
+	k_write(INJECT, "none 0");
+}
+
+/* Ten thousand passages, and nothing is lost, doubled, or used after it is gone. */
+TEST_F(point, held_open)
+{
+	const char *only = getenv("GSCHED_TEST_POINT");
+	char text[32];
+
+	if (access(INJECT, F_OK))
+		SKIP(return, "a module without injection points");
+	if (only && strcmp(only, variant->name))
+		SKIP(return, "another point is asked for");
+	snprintf(point, sizeof(point), "%s", variant->name);
+	snprintf(text, sizeof(text), "%s %u", variant->name, variant->us);
+	ASSERT_TRUE(k_write(INJECT, text));
+	if (!variant->ends)
+		drive(drive_toy, PASSES / 2);
+	drive(drive_chaos, PASSES);
+	EXPECT_LE(PASSES, passed());
+}
+
+/* Each point that the module has is one of those above. */
+TEST(all_points)
+{
+	static const char all[] =
+		" park wait handoff look wake leave free kick flag in return tell rest tick detach ";
+	char line[64], name[16];
+	FILE *f = fopen(INJECT, "re");
+
+	if (!f)
+		SKIP(return, "a module without injection points");
+	while (fgets(line, sizeof(line), f)) {
+		ASSERT_EQ(1, sscanf(line, "%13s", name + 1));
+		name[0] = ' ';
+		strcat(name, " ");
+		EXPECT_NE(NULL, strstr(all, name))
+		{
+			TH_LOG("%s", name);
+		}
+	}
+	fclose(f);
+}
+
+TEST_HARNESS_MAIN
