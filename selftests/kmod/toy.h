@@ -338,18 +338,24 @@ struct toy_plan {
 	bool (*enough)(void); /* asked now and then */
 };
 
+/*
+ * Signals have a stack of their own: a handler that came in the trampoline's tail, on its area
+ * and with the depth at 0, must not get an upcall, which would use that area.
+ */
 static long order_toy_upcalls(struct puppet *p, long unused)
 {
 	size_t size = 65536;
-	char *area = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	char *area = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	stack_t ss = {.ss_sp = area + size, .ss_size = size};
 
-	return area == MAP_FAILED || !tramp_prepare(p->slot, area, size);
+	return area == MAP_FAILED || sigaltstack(&ss, NULL) || !tramp_prepare(p->slot, area, size);
 }
 
 static bool toy_open(const struct toy_plan *plan)
 {
 	struct gsched_setup setup = k_setup_arg(plan->nproc);
+	struct sigaction sa = {.sa_handler = toy_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
 	unsigned int i;
 
 	if (plan->upcalls) {
@@ -357,7 +363,7 @@ static bool toy_open(const struct toy_plan *plan)
 		setup.slice_ns = 100000;
 		toy.hogs = true;
 	}
-	signal(SIGUSR1, toy_signal);
+	sigaction(SIGUSR1, &sa, NULL);
 	k_open_setup(&toy.k, &setup);
 	toy.k.h->reserve = 1;
 	for (i = 0; i < ALL_WORKERS; i++) {
