@@ -26,10 +26,25 @@
 
 #define LOOKS_A_SLICE	8
 #define PERIOD_MIN_NS	(100 * NSEC_PER_USEC)
+#define BOUND_PART	3
 
 static u64 period_ns(const struct gsched_context *context)
 {
 	return max_t(u64, context->slice_ns / LOOKS_A_SLICE, PERIOD_MIN_NS);
+}
+
+/*
+ * Bound fibers are mostly those that came back from a block and found no proc: whoever has
+ * one is to let them have it sooner, or those who block all the time are left behind by those
+ * who never do.
+ */
+static u64 slice_ns(const struct gsched_context *context)
+{
+	u64 slice = context->slice_ns;
+
+	if (READ_ONCE(context->header->bound_runnable))
+		slice = max_t(u64, slice / BOUND_PART, PERIOD_MIN_NS);
+	return slice;
 }
 
 /* The worker has something to hear before it runs on: now if it runs, else then. */
@@ -70,7 +85,7 @@ static bool look(struct gsched_context *context, unsigned int p, u64 now)
 	if (!gsched_proc_wanted(context, p))
 		return false;
 	/* We saw it up to a period after it began. */
-	if (now - seen->since + period_ns(context) >= context->slice_ns &&
+	if (now - seen->since + period_ns(context) >= slice_ns(context) &&
 	    !worker->preempt && gsched_proc_relief(context)) {
 		context->preempts++;
 		poke(worker);

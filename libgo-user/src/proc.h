@@ -25,7 +25,6 @@ struct gs_proc {
 	uint32_t turn;			     /* O writes, relaxed: schedulings, each of them */
 	bool inherits;			     /* O: who is about to run came from runnext */
 	bool owed;			     /* O: the shared queues missed their turn */
-	bool bound_last;		     /* O: the last one from these was bound */
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
 	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
 	uint32_t ndead;			     /* O */

@@ -18,6 +18,7 @@
 #include "runq.h"
 
 #include "arch.h"
+#include "worker.h"
 
 struct gs_gq gs_global;
 struct gs_gq gs_express;
@@ -173,7 +174,28 @@ void gs_gq_put_list(struct gs_gq *q, struct gs_fiber *first, struct gs_fiber *la
 
 void gs_gq_put(struct gs_gq *q, struct gs_fiber *f)
 {
+	/* how many have left the global queue when those before f have: gs_bound_first */
+	if (q == &gs_bound)
+		gs_store_relaxed(&f->frozen->turn,
+				 gs_load_relaxed(&gs_global.out) + gs_load_relaxed(gs_global.len));
 	gs_gq_put_list(q, f, f, 1);
+}
+
+bool gs_bound_first(void)
+{
+	struct gs_fiber *f;
+	bool first;
+
+	if (!gs_load_relaxed(gs_bound.len))
+		return false;
+	if (!gs_load_relaxed(gs_global.len))
+		return true;
+	gs_lock_acquire(&gs_bound.lock);
+	f = gs_bound.head;
+	first = f &&
+		(int32_t)(gs_load_relaxed(&gs_global.out) - gs_load_relaxed(&f->frozen->turn)) >= 0;
+	gs_lock_release(&gs_bound.lock);
+	return first;
 }
 
 static struct gs_fiber *gq_pop(struct gs_gq *q)
@@ -185,6 +207,7 @@ static struct gs_fiber *gq_pop(struct gs_gq *q)
 		if (!q->head)
 			q->tail = NULL;
 		gs_store_relaxed(q->len, *q->len - 1);
+		gs_store_relaxed(&q->out, q->out + 1);
 	}
 	return f;
 }
@@ -217,6 +240,7 @@ bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f)
 		if (q->tail == f)
 			q->tail = before;
 		gs_store_relaxed(q->len, *q->len - 1);
+		gs_store_relaxed(&q->out, q->out + 1);
 	}
 	gs_lock_release(&q->lock);
 	return found;

@@ -13,6 +13,7 @@ struct gs_gq {
 	struct gs_lock lock;
 	struct gs_fiber *head, *tail; /* lock */
 	uint32_t *len;		      /* in the shared header; written under lock */
+	uint32_t out;		      /* how many have left it; written under lock */
 };
 
 extern struct gs_gq gs_global;
@@ -62,6 +63,12 @@ struct gs_fiber *gs_gq_get(struct gs_gq *q);
 
 /* Take f out, wherever it stands: O(n). False: it is not there. */
 bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f);
+
+/*
+ * Has the first of gs_bound waited as long as the first of gs_global? Any thread; as it was
+ * a moment ago.
+ */
+bool gs_bound_first(void);
 
 /* A fair share of the global queue for p: one is returned, the rest queued on p. */
 struct gs_fiber *gs_gq_get_batch(struct gs_gq *q, struct gs_proc *p, uint32_t nproc);

@@ -728,17 +728,13 @@ static bool fair_turn(struct gs_proc *p)
 	return turn && !p->owed;
 }
 
-/* The global queue and that of bound fibers take turns. */
-static struct gs_fiber *get_shared(struct gs_proc *p)
+/* Who waits longest in the global queue and in that of bound fibers. */
+static struct gs_fiber *get_shared(void)
 {
-	struct gs_fiber *f;
+	bool bound = gs_bound_first();
+	struct gs_fiber *f = gs_gq_get(bound ? &gs_bound : &gs_global);
 
-	p->bound_last = !p->bound_last;
-	f = gs_gq_get(p->bound_last ? &gs_bound : &gs_global);
-	if (f)
-		return f;
-	p->bound_last = !p->bound_last;
-	return gs_gq_get(p->bound_last ? &gs_bound : &gs_global);
+	return f ? f : gs_gq_get(bound ? &gs_global : &gs_bound);
 }
 
 /* Fibers that answer each other through descriptors would keep all others waiting for ever. */
@@ -777,7 +773,7 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 		f = gs_gq_get(&gs_bound);
 	if (!f && fair_turn(p)) {
 		drain_retired(nproc);
-		f = get_shared(p);
+		f = get_shared();
 	}
 	if (!f && bound_turn(p))
 		f = gs_gq_get(&gs_bound);
@@ -792,13 +788,11 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 			gs_late_hook();
 		return f;
 	}
-	/* these two take turns: who was interrupted just now is behind who waits already */
-	p->bound_last = !p->bound_last;
-	if (p->bound_last) {
+	/* who was interrupted just now is behind who waits already */
+	if (gs_bound_first()) {
 		f = gs_gq_get(&gs_bound);
 		if (f)
 			return f;
-		p->bound_last = false;
 	}
 	f = gs_gq_get_batch(&gs_global, p, nproc);
 	if (f) {
@@ -806,10 +800,8 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 		return f;
 	}
 	f = gs_gq_get(&gs_bound);
-	if (f) {
-		p->bound_last = true;
+	if (f)
 		return f;
-	}
 	if (!w->spinning) {
 		uint32_t busy = nproc - gs_load_relaxed(&gs_hdr->idle);
 

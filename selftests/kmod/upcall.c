@@ -694,7 +694,7 @@ TEST_F(upcall, slice)
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
-static long order_reschedule(struct puppet *p, long arg)
+static long order_reschedule(struct puppet *p, long least)
 {
 	uint64_t now, gap;
 
@@ -704,6 +704,8 @@ static long order_reschedule(struct puppet *p, long arg)
 	while (!LOAD(stop)) {
 		now = now_ns();
 		gap = now - turns.last;
+		if (gap < (uint64_t)least)
+			continue;
 		turns.last = now;
 		if (turns.told || gap > turns.longest)
 			turns.longest = gap;
@@ -732,6 +734,28 @@ TEST_F(upcall, slice_begins_anew)
 	ticks = k_fdinfo(k, "ticks");
 	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 500));
 	EXPECT_EQ(0, LOAD(turns.hasty));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+/* A third of a slice is enough while a bound fiber waits. */
+TEST_F(upcall, slice_while_bound_waits)
+{
+	struct ktx *k = &self->k;
+	long ticks;
+
+	puppet_start(&self->a, order_reschedule, SLICE_NS * 45 / 100);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(puppet_standby(&self->b));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	ASSERT_TRUE(until(LOAD(turns.on)));
+	ticks = k_fdinfo(k, "ticks");
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 100));
+	EXPECT_EQ(0, LOAD(turns.hasty));
+	STORE(k->h->bound_runnable, 1);
+	EXPECT_TRUE(until(LOAD(turns.hasty) > 20));
+	STORE(k->h->bound_runnable, 0);
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }

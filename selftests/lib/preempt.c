@@ -339,6 +339,53 @@ TEST(loop_default)
 #endif
 }
 
+static long slept; /* atomic */
+
+static void only_sleep(void *arg)
+{
+	struct timespec ts = {.tv_nsec = MS};
+
+	while (!LOAD(stop)) {
+		nanosleep(&ts, NULL);
+		ADD(slept, 1);
+	}
+	ADD(done, 1);
+}
+
+/* While this fiber computes, do the others have five turns and more for each of its slices? */
+static bool in_turn(void)
+{
+	uint64_t first = counted("preempts");
+	long had = LOAD(slept), slices;
+
+	for (volatile long i = 0; i < 20000000 && !LOAD(stop); i++)
+		;
+	had = LOAD(slept) - had;
+	slices = (long)(counted("preempts") - first);
+	fprintf(stderr, "# %ld turns in %ld slices\n", had, slices);
+	return slices >= 5 && had >= 5 * slices;
+}
+
+static void beside_sleepers(void *arg)
+{
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(gs_go(only_sleep, NULL), 0);
+	/* a machine that is slow in waking them may spoil some */
+	UNTIL(in_turn() || LOAD(stop));
+	STORE(stop, 1);
+	UNTIL(LOAD(done) == 8);
+}
+
+/* who came back from a block and found no proc is not behind a hog that was interrupted later */
+TEST(returned_in_turn)
+{
+	NEEDS_PREEMPT(1, 0);
+	if (!ut_on_kmod())
+		SKIP(return, "without the module they run on");
+	RUN_WATCHED(beside_sleepers, NULL);
+	EXPECT_GT(LOAD(slept), 100);
+}
+
 static int second;	/* atomic: it has passed */
 static int settled;	/* atomic: it begins */
 static int undisturbed; /* atomic: one was seen, the others end */

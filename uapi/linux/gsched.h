@@ -206,7 +206,8 @@
  * whole slice while there is demand a, b or c for its proc and a stand-by to
  * serve it, or at once to the owner of the proc named by KICK. A fiber has run
  * since proc.tick last changed. The module looks eight times a slice, but not
- * more often than every 100 us: a slice is that much shorter or longer.
+ * more often than every 100 us: a slice is that much shorter or longer. While
+ * header.bound_runnable is not 0 a third of a slice is enough.
  *
  * It looks only while somebody waits. header.ticking says that it does; it
  * lowers the word when it found no demand for any proc that is held, fences,
