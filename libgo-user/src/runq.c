@@ -183,18 +183,19 @@ void gs_gq_put(struct gs_gq *q, struct gs_fiber *f)
 
 bool gs_bound_first(void)
 {
+	struct gs_gq *q = &gs_bound;
 	struct gs_fiber *f;
 	bool first;
 
-	if (!gs_load_relaxed(gs_bound.len))
+	if (!gs_load_relaxed(q->len))
 		return false;
 	if (!gs_load_relaxed(gs_global.len))
 		return true;
-	gs_lock_acquire(&gs_bound.lock);
-	f = gs_bound.head;
+	gs_lock_acquire(&q->lock);
+	f = q->head;
 	first = f &&
 		(int32_t)(gs_load_relaxed(&gs_global.out) - gs_load_relaxed(&f->frozen->turn)) >= 0;
-	gs_lock_release(&gs_bound.lock);
+	gs_lock_release(&q->lock);
 	return first;
 }
 
