@@ -716,24 +716,29 @@ static long order_reschedule(struct puppet *p, long least)
 	return 0;
 }
 
+/* a takes turns that are so long, b could serve who waits; for so many looks nobody is told. */
+static bool not_told_in_turns(FIXTURE_DATA(upcall) * self, uint64_t least, long looks)
+{
+	struct ktx *k = &self->k;
+	long ticks;
+
+	puppet_start(&self->a, order_reschedule, least);
+	if (!until(self->a.slot->depth == 0) || !puppet_standby(&self->b))
+		return false;
+	k_queue(k, 0, 1);
+	if (k_tick(k) || !until(LOAD(turns.on)))
+		return false;
+	ticks = k_fdinfo(k, "ticks");
+	return until(k_fdinfo(k, "ticks") > ticks + looks) && LOAD(turns.hasty) == 0;
+}
+
 /*
  * Who schedules within his slice is not told, however long it goes on: but for those turns
  * that the machine makes longer, by keeping the thread from running.
  */
 TEST_F(upcall, slice_begins_anew)
 {
-	struct ktx *k = &self->k;
-	long ticks;
-
-	puppet_start(&self->a, order_reschedule, 0);
-	ASSERT_TRUE(until(self->a.slot->depth == 0));
-	ASSERT_TRUE(puppet_standby(&self->b));
-	k_queue(k, 0, 1);
-	EXPECT_EQ(0, k_tick(k));
-	ASSERT_TRUE(until(LOAD(turns.on)));
-	ticks = k_fdinfo(k, "ticks");
-	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 500));
-	EXPECT_EQ(0, LOAD(turns.hasty));
+	EXPECT_TRUE(not_told_in_turns(self, 0, 500));
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
@@ -741,21 +746,10 @@ TEST_F(upcall, slice_begins_anew)
 /* A third of a slice is enough while a bound fiber waits. */
 TEST_F(upcall, slice_while_bound_waits)
 {
-	struct ktx *k = &self->k;
-	long ticks;
-
-	puppet_start(&self->a, order_reschedule, SLICE_NS * 45 / 100);
-	ASSERT_TRUE(until(self->a.slot->depth == 0));
-	ASSERT_TRUE(puppet_standby(&self->b));
-	k_queue(k, 0, 1);
-	EXPECT_EQ(0, k_tick(k));
-	ASSERT_TRUE(until(LOAD(turns.on)));
-	ticks = k_fdinfo(k, "ticks");
-	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 100));
-	EXPECT_EQ(0, LOAD(turns.hasty));
-	STORE(k->h->bound_runnable, 1);
+	EXPECT_TRUE(not_told_in_turns(self, SLICE_NS * 45 / 100, 100));
+	STORE(self->k.h->bound_runnable, 1);
 	EXPECT_TRUE(until(LOAD(turns.hasty) > 20));
-	STORE(k->h->bound_runnable, 0);
+	STORE(self->k.h->bound_runnable, 0);
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
