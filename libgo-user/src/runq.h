@@ -13,7 +13,7 @@ struct gs_gq {
 	struct gs_lock lock;
 	struct gs_fiber *head, *tail; /* lock */
 	uint32_t *len;		      /* in the shared header; written under lock */
-	uint32_t out;		      /* how many have left it; written under lock */
+	uint32_t out;		      /* how many have left it; written under lock, read anywhere */
 };
 
 extern struct gs_gq gs_global;

@@ -42,7 +42,7 @@ struct gs_worker {
 	uint64_t travels, freezes; /* D: how often a fiber did so */
 	struct gs_worker *next;	   /* list of all, see worker.c */
 	uint32_t tid;		   /* D */
-	uint32_t turn;		   /* of its bound fiber, see gs_bound_first; of who queues it */
+	uint32_t turn;		   /* gs_bound.lock, and who queues its fiber: gs_bound_first */
 };
 
 /* Where owner points without a proc: no worker's id + 1. */
