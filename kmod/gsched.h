@@ -109,7 +109,7 @@ struct gsched_chunk {
 
 /**
  * struct gsched_seen - a proc as the tick saw it last
- * @owner: worker index
+ * @owner: worker index, or GSCHED_NONE
  * @tick: gsched_proc.tick
  * @since: when both were seen first, CLOCK_MONOTONIC ns
  */
@@ -291,6 +291,7 @@ bool gsched_proc_relief(struct gsched_context *context);
 void gsched_tick_init(struct gsched_context *context);
 void gsched_tick_exit(struct gsched_context *context);
 void gsched_tick_need(struct gsched_context *context, unsigned int p);
+void gsched_tick_begin(const struct gsched_worker *worker);
 void gsched_tick_start(struct gsched_context *context);
 void gsched_tick_kick(struct gsched_context *context, u32 p);
 

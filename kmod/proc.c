@@ -630,8 +630,10 @@ int gsched_proc_acquire(struct gsched_worker *worker)
 	p = worker->proc;
 	if (p == GSCHED_NONE) {
 		p = find_idle(context, worker->last);
-		if (p != GSCHED_NONE)
+		if (p != GSCHED_NONE) {
 			take_idle(worker, p);
+			gsched_tick_begin(worker);
+		}
 	}
 	raw_spin_unlock_irq(&context->lock);
 	return p != GSCHED_NONE ? p : -EAGAIN;
@@ -697,6 +699,7 @@ bool gsched_proc_return(struct gsched_worker *worker)
 	p = find_idle(context, worker->last);
 	if (p != GSCHED_NONE) {
 		take_idle(worker, p);
+		gsched_tick_begin(worker);
 		gsched_debug_count(worker, GSCHED_RETURNS);
 		trace_gsched_return(worker, p);
 	} else {

@@ -154,12 +154,36 @@ void gsched_tick_need(struct gsched_context *context, unsigned int p)
 /**
  * gsched_tick_start() - TICK: user space queued a fiber while the tick stood
  * @context: the context
+ *
+ * Whoever has had his slice while nobody waited gives way now. When he queued that fiber
+ * himself, it runs before he can go on to block: no thread need be woken for it.
  */
 void gsched_tick_start(struct gsched_context *context)
 {
 	raw_spin_lock_irq(&context->lock);
-	start(context);
+	if (!context->ticking && context->trampoline) {
+		start(context);
+		look_at_all(context, ktime_get_ns());
+	}
 	raw_spin_unlock_irq(&context->lock);
+}
+
+/**
+ * gsched_tick_begin() - a worker goes on with its fiber on a proc: a slice begins
+ * @worker: holds a proc; its context is locked
+ *
+ * Else the time that a fiber was blocked counted as its own, when nobody else ran there.
+ */
+void gsched_tick_begin(const struct gsched_worker *worker)
+{
+	struct gsched_context *context = worker->context;
+
+	lockdep_assert_held(&context->lock);
+	context->seen[worker->proc] = (struct gsched_seen){
+		.owner = worker->id,
+		.tick = READ_ONCE(context->procs[worker->proc].tick),
+		.since = ktime_get_ns(),
+	};
 }
 
 /**
@@ -184,7 +208,11 @@ void gsched_tick_kick(struct gsched_context *context, u32 p)
  */
 void gsched_tick_init(struct gsched_context *context)
 {
+	unsigned int p;
+
 	gsched_hrtimer_setup(&context->tick, tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	for (p = 0; p < GSCHED_MAXPROCS; p++)
+		context->seen[p].owner = GSCHED_NONE;
 	/* Nobody can be told: so nobody need ask for it. */
 	context->header->ticking = !context->trampoline;
 }

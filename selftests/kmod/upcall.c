@@ -754,6 +754,69 @@ TEST_F(upcall, slice_while_bound_waits)
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
+/* Queues a fiber and calls TICK: was the caller told to give way, there and then? */
+static bool told_by_tick(struct puppet *p)
+{
+	struct ktx *k = p->k;
+	bool told;
+
+	p->slot->pending = 0;
+	k_queue(k, 0, 1);
+	k_tick(k);
+	told = p->slot->pending & GSCHED_PREEMPT;
+	k_drain(k, 0);
+	return told;
+}
+
+/* The same when the slice has hardly begun, by what begin() does. */
+static bool told_early(struct puppet *p, void (*begin)(struct puppet *p))
+{
+	uint64_t since;
+	bool told;
+
+	do {
+		if (!until(p->k->h->ticking == 0))
+			return true;
+		begin(p);
+		since = now_ns();
+		told = told_by_tick(p);
+		/* else the machine kept the thread from running */
+	} while (now_ns() - since > SLICE_NS / 4);
+	return told;
+}
+
+static void begin_by_schedule(struct puppet *p)
+{
+	p->k->p[0].tick++;
+}
+
+/* Longer than a slice, with nobody else there to get the proc. */
+static void begin_by_return(struct puppet *p)
+{
+	struct timespec ts = {.tv_nsec = 2 * SLICE_NS};
+
+	user_begin(p);
+	nanosleep(&ts, NULL);
+	user_end(p);
+}
+
+static long order_outstay(struct puppet *p, long arg)
+{
+	uint64_t end = now_ns() + 2 * SLICE_NS;
+
+	while (now_ns() < end)
+		;
+	return told_by_tick(p) | told_early(p, begin_by_schedule) << 1 |
+	       told_early(p, begin_by_return) << 2;
+}
+
+/* Who had his slice while nobody waited gives way as soon as somebody does. */
+TEST_F(upcall, over_at_once)
+{
+	ASSERT_TRUE(puppet_standby(&self->b));
+	EXPECT_EQ(1, puppet_run(&self->a, order_outstay, 0));
+}
+
 static long order_park_and_spin(struct puppet *p, long arg)
 {
 	long r = k_park(p->k, 0, 0);

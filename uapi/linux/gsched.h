@@ -205,11 +205,13 @@
  * GSCHED_PREEMPT comes by the same upcall, to a worker whose fiber has run a
  * whole slice while there is demand a, b or c for its proc and a stand-by to
  * serve it, or at once to the owner of the proc named by KICK. A fiber has run
- * since proc.tick last changed. The module looks eight times a slice, but not
- * more often than every 100 us: a slice is that much shorter or longer. While
- * header.bound_runnable is not 0 a third of a slice is enough.
+ * since proc.tick last changed, or since its worker came back to a proc from a
+ * block. The module looks eight times a slice, but not more often than every
+ * 100 us: a slice is that much shorter or longer. While header.bound_runnable is
+ * not 0 a third of a slice is enough.
  *
- * It looks only while somebody waits. header.ticking says that it does; it
+ * It looks only while somebody waits, at once when TICK says so: whoever has had
+ * his slice alone gives way then. header.ticking says that it does look; it
  * lowers the word when it found no demand for any proc that is held, fences,
  * and looks once more. Step (4) of Enqueue pairs with that. A worker that gets
  * a proc for which there is demand starts the tick, too. So a lone fiber is
@@ -483,7 +485,7 @@ struct gsched_unpark {
 #define GSCHED_IOC_KICK		_IO(GSCHED_IOC_MAGIC, 0x07)
 /* SET_PROCS: the argument is the new number; returns the old one. */
 #define GSCHED_IOC_SET_PROCS	_IO(GSCHED_IOC_MAGIC, 0x08)
-/* TICK: start it if it stands. 0 */
+/* TICK: start it if it stands, and look at once. 0 */
 #define GSCHED_IOC_TICK		_IO(GSCHED_IOC_MAGIC, 0x09)
 
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
