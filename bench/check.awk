@@ -14,7 +14,7 @@ FNR == NR {
 	next
 }
 $4 == "failed" { failed[$2 FS $3] = $7 " ended with " $8; measured[$2 FS $3] = 1; next }
-{ measured[$2 FS $3] = 1 }
+{ measured[$2 FS $3] = 1; median[$2 FS $3 FS $4, $7] = $8 }
 # The better of medians and best samples: what is looked for is a loss, not a busy machine.
 $7 == "ours" { figure[$2 FS $3 FS $4] = $6 == "lower" ? $9 : $10; unit[$2 FS $3 FS $4] = $5 }
 $7 == "go" { ratio[$2 FS $3 FS $4] = $12 + 0 > $13 + 0 ? $12 : $13 }
@@ -43,6 +43,7 @@ END {
 			print "not ok", key, "no figure"
 		else
 			print (ratio[key] + 0 >= least ? "ok" : "not ok"), key, \
-				"Go / ours " ratio[key] ", expected " expected[key] ", at least " sprintf("%.2f", least)
+				"Go / ours " ratio[key] " (medians " median[key, "go"] " and " \
+				median[key, "ours"] " " unit[key] "), expected " expected[key] ", at least " sprintf("%.2f", least)
 	}
 }
