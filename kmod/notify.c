@@ -15,7 +15,8 @@
  *
  * The flag belongs to the CPU and so moves to the next thread at a context
  * switch. A worker that is preempted on its way out gets it again when it is
- * switched in; another thread that got it finds no worker and clears it.
+ * switched in; another thread that got it finds no worker and clears it, unless
+ * others than us are on the CPU's list.
  *
  * Without redirects, by the machine or by choice (context->sigurg), there is no user
  * return: the return rule is done in sched_in, and a worker that did exec is taken out of
@@ -37,7 +38,17 @@
 #if GSCHED_REDIRECT
 #include <linux/user-return-notifier.h>
 
-static DEFINE_PER_CPU(struct user_return_notifier, return_notifier);
+/**
+ * struct user_return - what a CPU has registered, with interrupts off
+ * @notifier: on the CPU's list
+ * @head: that list's
+ */
+struct user_return {
+	struct user_return_notifier notifier;
+	struct hlist_node **head;
+};
+
+static DEFINE_PER_CPU(struct user_return, user_returns);
 static enum cpuhp_state online_state;
 #endif
 
@@ -152,13 +163,25 @@ static void tell(struct gsched_worker *worker, u32 reason)
 	}
 }
 
+/*
+ * The flag is there for all on the list: one who stays there, too, wants to be called at every
+ * return. KVM takes itself off when it is called; the flag goes at the next return then.
+ */
+static void clear_flag(struct user_return_notifier *notifier)
+{
+	const struct hlist_node *link = &notifier->link;
+
+	if (!link->next && link->pprev == this_cpu_ptr(&user_returns)->head)
+		clear_thread_flag(TIF_USER_RETURN_NOTIFY);
+}
+
 /* Interrupts are off, and nothing comes after this but user mode. */
-static void user_return(struct user_return_notifier *unused)
+static void on_user_return(struct user_return_notifier *notifier)
 {
 	struct gsched_worker *worker = gsched_notify_current();
 	bool lost = false;
 
-	clear_thread_flag(TIF_USER_RETURN_NOTIFY);
+	clear_flag(notifier);
 	if (!worker || worker->context->sigurg)
 		return;
 	if (other_program(worker)) {
@@ -240,12 +263,14 @@ void gsched_notify_close(struct gsched_context *context)
 #if GSCHED_REDIRECT
 static int online(unsigned int cpu)
 {
-	struct user_return_notifier *notifier = this_cpu_ptr(&return_notifier);
+	struct user_return *r = this_cpu_ptr(&user_returns);
 	unsigned long flags;
 
-	notifier->on_user_return = user_return;
+	r->notifier.on_user_return = on_user_return;
 	local_irq_save(flags);
-	user_return_notifier_register(notifier);
+	user_return_notifier_register(&r->notifier);
+	/* Whoever is registered last is first. */
+	r->head = r->notifier.link.pprev;
 	local_irq_restore(flags);
 	return 0;
 }
@@ -255,7 +280,7 @@ static int offline(unsigned int cpu)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	user_return_notifier_unregister(this_cpu_ptr(&return_notifier));
+	user_return_notifier_unregister(&this_cpu_ptr(&user_returns)->notifier);
 	local_irq_restore(flags);
 	return 0;
 }
