@@ -88,7 +88,8 @@ lint:
 # Only what "make lint" would complain about changes.
 format:
 	$(Q)clang-format -i $$(git ls-files --cached --others --exclude-standard \
-		'libgo-user/*.[ch]' 'examples/*.[ch]' 'selftests/*.[ch]' 'bench/*.[ch]')
+		'libgo-user/*.[ch]' 'examples/*.[ch]' 'selftests/*.[ch]' 'bench/*.[ch]' | \
+		grep -v ^selftests/kmod/neighbour/)
 
 # --- installation --------------------------------------------------------------------------
 # With SAN= that flavour besides the plain one: libgo-user-race.a and libgo-user-race.pc, static, for
