@@ -214,13 +214,22 @@ static bool release(uint32_t p, struct pworker *w)
 	return true;
 }
 
-static struct pworker *pop_standby(bool reserve)
+/* Is there a stand-by? The reserve is for bound fibers: uapi section 8. Lock held. */
+static bool have_standby(bool for_bound)
+{
+	return header.standby > (for_bound ? 0 : gs_load_relaxed(&header.reserve));
+}
+
+static bool bound_waits(void)
+{
+	return gs_load_relaxed(&header.bound_runnable);
+}
+
+/* There is one; lock held. */
+static struct pworker *pop_standby(void)
 {
 	struct gs_list *n = standbys.next;
 
-	if (gs_list_empty(&standbys) ||
-	    (reserve && header.standby <= gs_load_relaxed(&header.reserve)))
-		return NULL;
 	gs_list_del(n);
 	gs_store_relaxed(&header.standby, header.standby - 1);
 	gs_container_of(n, struct pworker, node)->parked = false;
@@ -247,18 +256,15 @@ static struct pworker *offer(uint32_t p)
 	struct pworker *x;
 	int flags = 0;
 
-	if (header.standby == 0)
+	if (!have_standby(bound_waits()))
 		return NULL;
 	if (queue_empty(p) && !shared_demand()) {
-		if (!others_queued(p))
-			return NULL;
-		if (header.standby <= gs_load_relaxed(&header.reserve) || !become_spinner())
+		if (!others_queued(p) || !become_spinner())
 			return NULL;
 		flags = GS_GRANT_SPIN;
 	}
-	x = pop_standby(true);
-	if (x)
-		grant(p, x, flags);
+	x = pop_standby();
+	grant(p, x, flags);
 	return x;
 }
 
@@ -689,13 +695,13 @@ static int posix_unpark_any(void)
 	if (!header.idle || gs_load_seq(&header.spinning))
 		goto out;
 	r = -EAGAIN;
-	if (header.standby <= gs_load_relaxed(&header.reserve))
+	if (!have_standby(bound_waits()))
 		goto out;
 	if (!become_spinner()) {
 		r = 0;
 		goto out;
 	}
-	x = pop_standby(true);
+	x = pop_standby();
 	/* under the lock idle is exact: there is one */
 	for (uint32_t p = 0; p < header.nproc; p++) {
 		if (owner_of(p) == 0) {
