@@ -26,6 +26,7 @@ struct gs_proc {
 	bool inherits;			     /* O: who is about to run came from runnext */
 	bool owed;			     /* O: the shared queues missed their turn */
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
+	uint32_t expressed;		     /* O: turns of express fibers */
 	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
 	uint32_t ndead;			     /* O */
 	struct gs_fiber *dead;		     /* O: fibers with stacks, for the next gs_go */

@@ -209,7 +209,8 @@ static bool all_turn(const struct gs_proc *p)
 
 /*
  * Is it the turn of the fibers that are bound to their threads? As often as each of the
- * others has its own, for these go around the local queues and the global one.
+ * others has its own, for these go around the local queues and the global one. The turns of
+ * express fibers do not count, or the others had none between those and these.
  */
 static bool bound_turn(const struct gs_proc *p)
 {
@@ -218,7 +219,9 @@ static bool bound_turn(const struct gs_proc *p)
 	if (gs_likely(!bound))
 		return false;
 	every = 2 + gs_load_relaxed(&gs_hdr->global_len) / bound;
-	return p->line->tick % (every < FAIR_SLICES ? every : FAIR_SLICES) == 0 || all_turn(p);
+	if (every > FAIR_SLICES)
+		every = FAIR_SLICES;
+	return (p->line->tick - p->expressed) % every == 0 || all_turn(p);
 }
 
 /* Work at hand without a lock or a search; NULL: let g0 look. */
@@ -751,9 +754,11 @@ static struct gs_fiber *get_express(struct gs_proc *p)
 		return NULL;
 	}
 	f = gs_gq_get(&gs_express);
-	/* what next_turn will make of it; before that, so that who sees the tick sees this */
-	if (f)
+	if (f) {
+		p->expressed++;
+		/* what next_turn will make of it; first, so that who sees the tick sees this */
 		gs_store_relaxed(&p->express_tick, p->line->tick + 1);
+	}
 	return f;
 }
 
