@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Forward progress when there is no thread to be had: the spawner stuck on a lock that a
+ * queued fiber holds, the user's limit on threads, the cap, all of them blocked. Whatever
+ * can go on does, and what was put off comes to its end.
+ */
+#include <gsched/debug.h>
+#include <grp.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "interrupts.h"
+#include "util.h"
+
+#define BLOCKERS 12
+#define NOBODY 65534
+
+static int pipes[2];
+static int blocked, done, stop; /* atomic */
+
+static void block(void *arg)
+{
+	char c;
+
+	ADD(blocked, 1);
+	CHECK_EQ(read(pipes[0], &c, 1), 1);
+	ADD(done, 1);
+}
+
+static void let_go(int n)
+{
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(write(pipes[1], "x", 1), 1);
+}
+
+static void go_block(int n)
+{
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(gs_go(block, NULL), 0);
+}
+
+/* ------------------------------------------------------------------------- */
+/* A program with an allocator of its own, whose lock pthread_create needs. */
+
+#if !defined(UT_ASAN) && !defined(UT_TSAN)
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void __libc_free(void *p);
+
+static pthread_mutex_t allocator = PTHREAD_MUTEX_INITIALIZER;
+static int waits, held; /* atomic: for the lock, and it */
+
+static void allocator_enter(void)
+{
+	if (!pthread_mutex_trylock(&allocator))
+		return;
+	ADD(waits, 1);
+	pthread_mutex_lock(&allocator);
+}
+
+void *malloc(size_t size)
+{
+	void *p;
+
+	allocator_enter();
+	p = __libc_malloc(size);
+	pthread_mutex_unlock(&allocator);
+	return p;
+}
+
+void *calloc(size_t n, size_t size)
+{
+	void *p;
+
+	allocator_enter();
+	p = __libc_calloc(n, size);
+	pthread_mutex_unlock(&allocator);
+	return p;
+}
+
+void *realloc(void *old, size_t size)
+{
+	void *p;
+
+	allocator_enter();
+	p = __libc_realloc(old, size);
+	pthread_mutex_unlock(&allocator);
+	return p;
+}
+
+void free(void *p)
+{
+	allocator_enter();
+	__libc_free(p);
+	pthread_mutex_unlock(&allocator);
+}
+
+static void hold(void *arg)
+{
+	int64_t end = gs_now() + 2 * SEC;
+
+	pthread_mutex_lock(&allocator);
+	STORE(held, 1);
+	/*
+	 * Interrupted in here, and queued behind those who block; unless the spawner was
+	 * stuck before there was what that takes.
+	 */
+	while ((!LOAD(waits) || !LOAD(blocked)) && gs_now() < end)
+		;
+	pthread_mutex_unlock(&allocator);
+	STORE(held, 2);
+}
+
+static void *release(void *arg)
+{
+	/* so many threads there are in the end */
+	UNTIL(LOAD(blocked) == BLOCKERS);
+	CHECK_EQ(LOAD(held), 2);
+	let_go(BLOCKERS);
+	return NULL;
+}
+
+static void lock_main(void *arg)
+{
+	int64_t begin = gs_now();
+	pthread_t t;
+
+	UNTIL(stats().standbys >= 3);
+
+	CHECK_EQ(pthread_create(&t, NULL, release, NULL), 0);
+	go_block(BLOCKERS);
+	CHECK_EQ(gs_go(hold, NULL), 0);
+	pthread_join(t, NULL);
+	UNTIL(LOAD(done) == BLOCKERS);
+	/* nobody waited for a stand-by to look around by itself */
+	CHECK_LT(gs_now() - begin, 8 * SEC);
+}
+
+/* the spawner waits for a lock whose holder is queued, and the stand-bys are used up */
+TEST(spawner_stuck)
+{
+	NEEDS_INTERRUPTS(1, 10000, "frozen");
+	ASSERT_EQ(0, pipe(pipes));
+	RUN(lock_main, NULL);
+}
+
+#endif
+
+/* ------------------------------------------------------------------------- */
+/* libc's own allocator, one arena: who is interrupted in there holds what pthread_create needs. */
+
+static void hammer(void *arg)
+{
+	while (!LOAD(stop)) {
+		void *p = malloc(100000), *q = malloc(3000);
+
+		__asm__ volatile("" : : "r"(p), "r"(q) : "memory");
+		free(p);
+		free(q);
+	}
+	ADD(done, 1);
+}
+
+static void *rounds(void *arg)
+{
+	for (int n = 0; n < ut_count(200, 20); n++) {
+		UNTIL(LOAD(blocked) >= (n + 1) * BLOCKERS);
+		let_go(BLOCKERS);
+		UNTIL(LOAD(done) >= (n + 1) * BLOCKERS);
+	}
+	STORE(stop, 1);
+	return NULL;
+}
+
+static void arena_main(void *arg)
+{
+	pthread_t t;
+	int n = 0;
+
+	CHECK_EQ(pthread_create(&t, NULL, rounds, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		gs_go(hammer, NULL);
+	while (!LOAD(stop)) {
+		if (LOAD(done) >= n * BLOCKERS && n < ut_count(200, 20)) {
+			go_block(BLOCKERS);
+			n++;
+		}
+		gs_sleep(MS);
+	}
+	pthread_join(t, NULL);
+	UNTIL(LOAD(done) == n * BLOCKERS + 4);
+}
+
+/* threads end and are made anew all the time, while fibers are interrupted in malloc */
+TEST(interrupted_in_malloc)
+{
+	mallopt(M_ARENA_MAX, 1);
+	setenv("GSCHED_RETIRE", "1", 1);
+	NEEDS_INTERRUPTS(1, 100, "travel");
+	ASSERT_EQ(0, pipe(pipes));
+	RUN(arena_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* No more threads for this user. */
+
+/* Not for ever: where no thread can be had nobody has to be interrupted. */
+static void spin(void *arg)
+{
+	int64_t end = gs_now() + 30 * MS;
+
+	while (gs_now() < end)
+		;
+	ADD(done, 1);
+}
+
+static int limit_threads(rlim_t n)
+{
+	struct rlimit lim;
+
+	getrlimit(RLIMIT_NPROC, &lim);
+	lim.rlim_cur = n < lim.rlim_max ? n : lim.rlim_max;
+	return setrlimit(RLIMIT_NPROC, &lim);
+}
+
+/* All that can be had are blocked, and it was said. Then there may be more. */
+static void *at_limit(void *arg)
+{
+	UNTIL(lseek(2, 0, SEEK_END) > 0);
+	CHECK_LT(LOAD(blocked), BLOCKERS);
+	let_go(BLOCKERS);
+	UNTIL(LOAD(done) == BLOCKERS + 3);
+	CHECK_EQ(limit_threads(RLIM_INFINITY), 0);
+	STORE(stop, 1);
+	UNTIL(LOAD(blocked) == 2 * BLOCKERS);
+	let_go(BLOCKERS);
+	return NULL;
+}
+
+static void limit_main(void *arg)
+{
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, at_limit, NULL), 0);
+	CHECK_EQ(limit_threads(1), 0);
+	/* hogs among them, and nobody to serve those who wait for these */
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(gs_go(spin, NULL), 0);
+		go_block(BLOCKERS / 3);
+	}
+	UNTIL(LOAD(stop));
+	go_block(BLOCKERS);
+	pthread_join(t, NULL);
+	UNTIL(LOAD(done) == 2 * BLOCKERS + 3);
+}
+
+static void limited_child(void *arg)
+{
+	struct stat st;
+	gid_t gid = stat("/dev/gsched", &st) ? NOBODY : st.st_gid;
+
+	if (setgroups(0, NULL) || setgid(gid) || setuid(NOBODY))
+		_exit(77);
+	ut_set_procs(1);
+	setenv("GSCHED_SLICE", "1000", 1);
+	_exit(gs_run(limit_main, NULL) ? 10 : ut_failed);
+}
+
+/* the user may have no more threads, and later he may */
+TEST(limit_of_the_user)
+{
+	struct ut_child *c;
+
+	if (getuid())
+		SKIP(return, "needs root, to become nobody");
+	ASSERT_EQ(0, pipe(pipes));
+	c = ut_child_run(limited_child, NULL, 60 * SEC);
+	if (c->status == 77)
+		SKIP(return, "cannot become nobody here");
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+	EXPECT_SAYS(c, "cannot make a thread");
+}
+
+/* ------------------------------------------------------------------------- */
+/* Interrupted fibers have threads of their own, as many as there may be, and more block. */
+
+static void *at_cap(void *arg)
+{
+	UNTIL(lseek(2, 0, SEEK_END) > 0);
+	let_go(BLOCKERS);
+	return NULL;
+}
+
+static void cap_main(void *arg)
+{
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, at_cap, NULL), 0);
+	for (int i = 0; i < 6; i++) {
+		CHECK_EQ(gs_go(spin, NULL), 0);
+		go_block(BLOCKERS / 6);
+	}
+	UNTIL(LOAD(done) == BLOCKERS + 6);
+	CHECK_LE(stats().workers, 7);
+	pthread_join(t, NULL);
+}
+
+static void capped_child(void *arg)
+{
+	ut_set_procs(2);
+	setenv("GSCHED_MAXTHREADS", "7", 1);
+	setenv("GSCHED_SLICE", "1000", 1);
+	setenv("GSCHED_TLS", "frozen", 1);
+	_exit(gs_run(cap_main, NULL) ? 10 : ut_failed);
+}
+
+/* runnable bound fibers at the cap */
+TEST(frozen_at_cap)
+{
+	struct ut_child *c;
+
+	ASSERT_EQ(0, pipe(pipes));
+	c = ut_child_run(capped_child, NULL, 60 * SEC);
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+	EXPECT_SAYS(c, "GSCHED_MAXTHREADS");
+}
+
+TEST_HARNESS_MAIN
