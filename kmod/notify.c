@@ -109,8 +109,11 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 	}
 	if (worker->proc == GSCHED_NONE || !gsched_dequeued())
 		return;
-	/* Job control, debuggers and freezers stop a thread: it is not blocked. */
-	if ((state & (__TASK_STOPPED | __TASK_TRACED)) || gsched_frozen())
+	/*
+	 * Job control, debuggers and freezers stop a thread: it is not blocked. Nor is it
+	 * where PREEMPT_RT has it wait for what is a spinlock elsewhere.
+	 */
+	if ((state & (__TASK_STOPPED | __TASK_TRACED | TASK_RTLOCK_WAIT)) || gsched_frozen())
 		return;
 	comes_back = !(current->flags & PF_EXITING) && current->mm == worker->context->mm;
 	gsched_proc_handoff(worker, comes_back);
