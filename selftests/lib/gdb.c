@@ -268,7 +268,7 @@ TEST(travel)
 /*
  * Over a read(2) that loses its proc, into gs_chan_send, and out again: nothing is lost. On
  * posix a slice's signal may come just when gdb steps, and it stops in the handler: then it
- * tries once more.
+ * tries once more. When the process ends gdb may still ask for a thread that is gone.
  */
 TEST(stepping)
 {
@@ -281,7 +281,8 @@ TEST(stepping)
 				"-ex 'handle SIGURG nostop noprint pass' -ex 'break step_fiber' "
 				"-ex run -ex next -ex next -ex next -ex step -ex bt -ex continue"));
 		EXPECT_TRUE(strstr(said, "received 4711") && strstr(said, "sent\n") &&
-			    strstr(said, "exited normally"))
+			    (strstr(said, "exited normally") ||
+			     strstr(said, "get registers: No such process")))
 		{
 			TH_LOG("gdb said:\n%s", said);
 			return;
