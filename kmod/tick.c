@@ -130,14 +130,16 @@ static enum hrtimer_restart tick(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
-static void start(struct gsched_context *context)
+/* False: it goes on already, or there is nobody to be told. */
+static bool start(struct gsched_context *context)
 {
 	lockdep_assert_held(&context->lock);
 	if (context->ticking || !context->trampoline)
-		return;
+		return false;
 	context->ticking = true;
 	WRITE_ONCE(context->header->ticking, 1);
 	hrtimer_start(&context->tick, ns_to_ktime(period_ns(context)), HRTIMER_MODE_REL_HARD);
+	return true;
 }
 
 /**
@@ -161,10 +163,8 @@ void gsched_tick_need(struct gsched_context *context, unsigned int p)
 void gsched_tick_start(struct gsched_context *context)
 {
 	raw_spin_lock_irq(&context->lock);
-	if (!context->ticking && context->trampoline) {
-		start(context);
+	if (start(context))
 		look_at_all(context, ktime_get_ns());
-	}
 	raw_spin_unlock_irq(&context->lock);
 }
 
