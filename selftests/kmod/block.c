@@ -1035,8 +1035,7 @@ TEST_F(block, demand)
 	EXPECT_EQ(0, pp.bad_lost);
 	EXPECT_EQ(0, pp.bad_acquire);
 	/* Who saw the grant before it slept may be woken later, once, out of its block. */
-	/* With PREEMPT_RT it sleeps for spinlocks, too: switches, but no blocks. */
-	if (self->kind->once && access("/sys/kernel/realtime", F_OK))
+	if (self->kind->once && !k_realtime())
 		EXPECT_GE(ROUNDS + pp.awake, pp.switches);
 	EXPECT_LE(ROUNDS, pp.switches);
 	EXPECT_EQ(ROUNDS, pp.p[0].slot->blocks + pp.p[1].slot->blocks);
@@ -1107,7 +1106,7 @@ TEST_F(block, no_demand)
 	EXPECT_TRUE(block_alone(&a, self->kind, self->b, ROUNDS, 0, 2));
 	EXPECT_EQ(0, alone.bad);
 	if (self->kind->once) {
-		if (access("/sys/kernel/realtime", F_OK))
+		if (!k_realtime())
 			EXPECT_EQ(ROUNDS, alone.switches);
 		EXPECT_EQ(ROUNDS, a.slot->blocks);
 	}

@@ -6,15 +6,14 @@
  * lies is above the bound, three times one after the other: more pairs make it sharper, a
  * noisy machine wider, and another program that comes or goes meanwhile shifts it.
  *
- * Where the module may come and go (k_stale_code()), "without" is without the module; else
- * it is with it, and with the same program beside that does not use it.
+ * Beside it the same program runs, and uses the module or does not: where that may come and
+ * go (k_stale_code()) it is loaded only in the former case.
  */
 #include "kutil.h"
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#define MODULE "/vm/gsched.ko"
 #define PAIRS 20
 #define TRIES 3
 /* In order, of PAIRS: the median is above this one with a probability of 98 %. */
@@ -47,7 +46,7 @@ static double lower_end(double *ratio, const char *what)
 /* ------------------------------------------------------------------------- */
 /* Two processes that take turns on one processor, and know nothing of the module. */
 
-#define SAMPLE_NS (150 * 1000000ull) /* processor time of one of them */
+#define SAMPLE_NS (150 * 1000000ull) /* processor time of both */
 #define USE_NS 40000000		     /* how often the other program blocks */
 
 static int turn[2][2];
@@ -204,30 +203,16 @@ static bool end_user(pid_t pid)
 	return !kill(pid, SIGKILL) && waitpid(pid, NULL, 0) == pid;
 }
 
-static bool load(void)
-{
-	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
-	long ret = kret(syscall(SYS_finit_module, fd, "", 0));
-
-	close(fd);
-	return !ret;
-}
-
-static bool unload(void)
-{
-	return until(!syscall(SYS_delete_module, "gsched", O_NONBLOCK));
-}
-
 static double beside_user(bool uses, bool reload)
 {
 	double ns;
 	pid_t pid;
 
-	if (uses && reload && !load())
+	if (uses && reload && k_load(K_MODULE))
 		return -1;
 	pid = make_user(uses);
 	ns = turn_ns();
-	if (pid < 0 || !end_user(pid) || (uses && reload && !unload()))
+	if (pid < 0 || !end_user(pid) || (uses && reload && !until(!k_unload("gsched"))))
 		return -1;
 	return ns;
 }
@@ -252,7 +237,7 @@ static bool pairs_of_switches(double *ratio, bool reload)
 /* The switches of a process that has nothing to do with it: at most 2 %. */
 TEST(others)
 {
-	bool reload = !access(MODULE, R_OK) && !k_stale_code();
+	bool reload = !access(K_MODULE, R_OK) && !k_stale_code();
 	double ratio[PAIRS], low = 2;
 	struct stat st;
 	pid_t pid;
@@ -261,7 +246,7 @@ TEST(others)
 	pid = make_other();
 	ASSERT_LT(0, pid);
 	if (reload)
-		ASSERT_TRUE(unload());
+		ASSERT_TRUE(until(!k_unload("gsched")));
 	for (int i = 0; i < TRIES && low >= 1.02; i++) {
 		ASSERT_TRUE(pairs_of_switches(ratio, reload));
 		low = lower_end(ratio, "switches of others");
@@ -270,10 +255,9 @@ TEST(others)
 	kill(pid, SIGKILL);
 	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
 	if (reload) {
-		ASSERT_TRUE(load());
+		ASSERT_EQ(0, k_load(K_MODULE));
 		/* as it was found */
-		EXPECT_EQ(0, chown("/dev/gsched", st.st_uid, st.st_gid));
-		EXPECT_EQ(0, chmod("/dev/gsched", st.st_mode & 07777));
+		EXPECT_TRUE(k_device_as(&st));
 	}
 }
 

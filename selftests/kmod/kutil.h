@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -246,6 +247,35 @@ static inline bool k_stale_code(void)
 	if (f)
 		fclose(f);
 	return tcg && sysconf(_SC_NPROCESSORS_ONLN) > 1;
+}
+
+#define K_MODULE "/vm/gsched.ko"
+
+static inline long k_load(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	long ret = fd < 0 ? -errno : kret(syscall(SYS_finit_module, fd, "", 0));
+
+	close(fd);
+	return ret;
+}
+
+static inline long k_unload(const char *name)
+{
+	return kret(syscall(SYS_delete_module, name, O_NONBLOCK));
+}
+
+/* Who owned the device, and its mode: for when the module was loaded anew. */
+static inline bool k_device_as(const struct stat *st)
+{
+	return !chown("/dev/gsched", st->st_uid, st->st_gid) &&
+	       !chmod("/dev/gsched", st->st_mode & 07777);
+}
+
+/* Spinlocks sleep: a thread may be switched out for one, and not be blocked. */
+static inline bool k_realtime(void)
+{
+	return !access("/sys/kernel/realtime", F_OK);
 }
 
 /* A word into a file of the kernel's. */

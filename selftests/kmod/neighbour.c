@@ -8,22 +8,7 @@
 #include <sys/stat.h>
 
 #define NEIGHBOUR "neighbour.ko"
-#define MODULE "/vm/gsched.ko"
 #define PARAMETERS "/sys/module/neighbour/parameters/"
-
-static bool load(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	long ret = kret(syscall(SYS_finit_module, fd, "", 0));
-
-	close(fd);
-	return !ret;
-}
-
-static bool unload(const char *name)
-{
-	return until(!syscall(SYS_delete_module, name, O_NONBLOCK));
-}
 
 static bool act(const char *words)
 {
@@ -55,13 +40,13 @@ FIXTURE_SETUP(neighbour)
 	self->absent = access(NEIGHBOUR, R_OK);
 	if (self->absent)
 		SKIP(return, "no neighbour.ko for this kernel");
-	ASSERT_TRUE(load(NEIGHBOUR));
+	ASSERT_EQ(0, k_load(NEIGHBOUR));
 }
 
 FIXTURE_TEARDOWN(neighbour)
 {
 	if (!self->absent)
-		EXPECT_TRUE(unload("neighbour"));
+		EXPECT_TRUE(until(!k_unload("neighbour")));
 }
 
 /* ------------------------------------------------------------------------- */
@@ -224,7 +209,7 @@ TEST_F(neighbour, gsched_reloaded)
 	cpu_set_t one;
 	struct stat st;
 
-	if (self->absent || access(MODULE, R_OK))
+	if (self->absent || access(K_MODULE, R_OK))
 		return;
 	if (k_stale_code())
 		SKIP(return, "emulated processors; one alone can do it");
@@ -233,20 +218,19 @@ TEST_F(neighbour, gsched_reloaded)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
 	ASSERT_EQ(0, stat("/dev/gsched", &st));
 	ASSERT_TRUE(act("in 3") && act("stay"));
-	EXPECT_TRUE(unload("gsched"));
+	EXPECT_TRUE(until(!k_unload("gsched")));
 	EXPECT_LE(CALLS, called());
-	EXPECT_TRUE(load(MODULE));
+	EXPECT_EQ(0, k_load(K_MODULE));
 	EXPECT_LE(CALLS, called());
 	EXPECT_TRUE(act("gone"));
 	EXPECT_EQ(0, called());
-	EXPECT_TRUE(act("stay") && unload("gsched"));
+	EXPECT_TRUE(act("stay") && until(!k_unload("gsched")));
 	EXPECT_LE(CALLS, called());
 	EXPECT_TRUE(act("gone") && act("out 3"));
 	EXPECT_EQ(0, called());
-	EXPECT_TRUE(load(MODULE));
+	EXPECT_EQ(0, k_load(K_MODULE));
 	/* as it was found */
-	EXPECT_EQ(0, chown("/dev/gsched", st.st_uid, st.st_gid));
-	EXPECT_EQ(0, chmod("/dev/gsched", st.st_mode & 07777));
+	EXPECT_TRUE(k_device_as(&st));
 }
 
 TEST_HARNESS_MAIN

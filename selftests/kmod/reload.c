@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#define MODULE "/vm/gsched.ko"
 #define USERS 3
 
 /* Shared with the users. */
@@ -19,20 +18,6 @@ static struct {
 	bool pause, stop;
 	uint32_t lives; /* how many contexts they had */
 } * shared;
-
-static long load(void)
-{
-	int fd = open(MODULE, O_RDONLY | O_CLOEXEC);
-	long ret = fd < 0 ? -errno : kret(syscall(SYS_finit_module, fd, "", 0));
-
-	close(fd);
-	return ret;
-}
-
-static long unload(void)
-{
-	return kret(syscall(SYS_delete_module, "gsched", O_NONBLOCK));
-}
 
 struct life {
 	int fd;
@@ -96,7 +81,7 @@ static long unload_at_last(int *busy)
 	long ret;
 	int n = 0;
 
-	while ((ret = unload()) == -EAGAIN && now_ns() < end) {
+	while ((ret = k_unload("gsched")) == -EAGAIN && now_ns() < end) {
 		++*busy;
 		if (++n == 20)
 			__atomic_store_n(&shared->pause, true, __ATOMIC_RELEASE);
@@ -113,7 +98,7 @@ TEST(reload)
 	pid_t users[USERS];
 	struct stat st;
 
-	if (access(MODULE, R_OK))
+	if (access(K_MODULE, R_OK))
 		SKIP(return, "no module to load");
 	if (k_stale_code())
 		SKIP(return, "emulated processors; one alone can do it");
@@ -137,8 +122,8 @@ TEST(reload)
 		{
 			TH_LOG("round %d", i);
 		}
-		EXPECT_EQ(-ENOENT, unload());
-		ASSERT_EQ(0, load());
+		EXPECT_EQ(-ENOENT, k_unload("gsched"));
+		ASSERT_EQ(0, k_load(K_MODULE));
 		/* now and then it is really used */
 		if (i % 10 == 0)
 			ASSERT_TRUE(
@@ -153,8 +138,7 @@ TEST(reload)
 	TH_LOG("%d times; busy %d times; %u contexts in between", rounds, busy, shared->lives);
 	EXPECT_TRUE(until(k_stat("contexts") == 0 && k_stat("workers") == 0));
 	/* as it was found */
-	EXPECT_EQ(0, chown("/dev/gsched", st.st_uid, st.st_gid));
-	EXPECT_EQ(0, chmod("/dev/gsched", st.st_mode & 07777));
+	EXPECT_TRUE(k_device_as(&st));
 }
 
 TEST_HARNESS_MAIN
