@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Bad environment, no memory, no threads, no permission: a clear line, an errno, no crash. */
-#include <grp.h>
 #include <gsched/chan.h>
 #include <gsched/debug.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "nobody.h"
 #include "util.h"
-
-#define NOBODY 65534
 
 static long done; /* atomic */
 
@@ -339,16 +337,6 @@ TEST(no_memory_to_start)
 
 /* ------------------------------------------------------------------------- */
 
-/* nobody, but of the group that may use the device */
-static void become_nobody(void)
-{
-	struct stat st;
-	gid_t gid = stat("/dev/gsched", &st) ? NOBODY : st.st_gid;
-
-	if (setgroups(0, NULL) || setgid(gid) || setuid(NOBODY))
-		_exit(77);
-}
-
 /* another process of that user: with it the limit of 1 is reached */
 static pid_t other_process(void)
 {
@@ -374,15 +362,6 @@ static pid_t other_process(void)
 	return pid;
 }
 
-static int limit_threads(rlim_t n)
-{
-	struct rlimit lim;
-
-	getrlimit(RLIMIT_NPROC, &lim);
-	lim.rlim_cur = n;
-	return setrlimit(RLIMIT_NPROC, &lim);
-}
-
 static void no_threads_child(void *arg)
 {
 	become_nobody();
@@ -391,7 +370,7 @@ static void no_threads_child(void *arg)
 	CHECK_EQ(gs_run(never, NULL), -EAGAIN);
 	CHECK_EQ(gs_go(never, NULL), -EAGAIN);
 	/* threads there are now; what failed to start stays so, and nothing comes after it */
-	if (limit_threads(RLIM_INFINITY) && limit_threads(1000))
+	if (limit_threads(RLIM_INFINITY))
 		_exit(97);
 	gs_sleep(100 * MS);
 	CHECK_EQ(gs_run(never, NULL), -EAGAIN);

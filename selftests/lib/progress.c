@@ -5,18 +5,15 @@
  * can go on does, and what was put off comes to its end.
  */
 #include <gsched/debug.h>
-#include <grp.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "interrupts.h"
+#include "nobody.h"
 #include "util.h"
 
 #define BLOCKERS 12
-#define NOBODY 65534
 
 static int pipes[2];
 static int blocked, done, stop; /* atomic */
@@ -219,15 +216,6 @@ static void spin(void *arg)
 	ADD(done, 1);
 }
 
-static int limit_threads(rlim_t n)
-{
-	struct rlimit lim;
-
-	getrlimit(RLIMIT_NPROC, &lim);
-	lim.rlim_cur = n < lim.rlim_max ? n : lim.rlim_max;
-	return setrlimit(RLIMIT_NPROC, &lim);
-}
-
 /* All that can be had are blocked, and it was said. Then there may be more. */
 static void *at_limit(void *arg)
 {
@@ -261,11 +249,7 @@ static void limit_main(void *arg)
 
 static void limited_child(void *arg)
 {
-	struct stat st;
-	gid_t gid = stat("/dev/gsched", &st) ? NOBODY : st.st_gid;
-
-	if (setgroups(0, NULL) || setgid(gid) || setuid(NOBODY))
-		_exit(77);
+	become_nobody();
 	ut_set_procs(1);
 	setenv("GSCHED_SLICE", "1000", 1);
 	_exit(gs_run(limit_main, NULL) ? 10 : ut_failed);
