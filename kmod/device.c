@@ -77,6 +77,9 @@ static int check_setup(struct gsched_setup *setup)
 	setup->features = features();
 	if (wanted & ~setup->features)
 		return -EOPNOTSUPP;
+	/* Signals are for those who asked for them, and have a handler. */
+	if (setup->features & ~wanted & GSCHED_F_SIGURG)
+		setup->trampoline = 0;
 	if (!setup->slice_ns)
 		setup->slice_ns = (u64)READ_ONCE(slice_us) * NSEC_PER_USEC;
 	setup->slice_ns = clamp_t(u64, setup->slice_ns, SLICE_MIN_NS, SLICE_MAX_NS);

@@ -223,7 +223,10 @@ enum gsched_parked {
  * @parked: L, enum gsched_parked
  * @standby: L, place on context->standbys
  * @wake: wakes @task where the scheduler's locks are held; queued under L only
- * @signal: sends SIGURG to @task; queued under L only
+ * @signal: has @task send itself SIGURG; queued under L only
+ * @ring: does that
+ * @ringing: @ring was added and has not come yet; atomic
+ * @orphan: its own thread only: it ended while @ringing, and @ring frees it
  * @dead: takes the end of the worker out of the scheduler
  * @again: does nothing: makes its CPU leave the kernel once more
  * @free: frees the worker in process context
@@ -250,6 +253,9 @@ struct gsched_worker {
 
 	struct irq_work wake;
 	struct irq_work signal;
+	struct callback_head ring;
+	atomic_t ringing;
+	bool orphan;
 	struct irq_work dead;
 	struct irq_work again;
 	struct work_struct free;
@@ -281,6 +287,7 @@ int gsched_proc_acquire(struct gsched_worker *worker);
 void gsched_proc_handoff(struct gsched_worker *worker, bool comes_back);
 bool gsched_proc_return(struct gsched_worker *worker);
 void gsched_proc_ring(struct gsched_worker *worker, u32 reason);
+bool gsched_proc_rung(struct gsched_worker *worker, bool masked);
 void gsched_proc_told(struct gsched_worker *worker, u32 reason, enum gsched_refusal why);
 void gsched_proc_leave(struct gsched_worker *worker);
 struct gsched_worker *gsched_proc_owner(struct gsched_context *context, unsigned int p);

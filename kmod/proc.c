@@ -709,6 +709,9 @@ bool gsched_proc_return(struct gsched_worker *worker)
 		}
 		worker->counted = true;
 		tell = !worker->told;
+		/* The handler left it: it came where the thread must not be moved. */
+		if (context->sigurg && READ_ONCE(slot->pending) & GSCHED_LOST)
+			tell = true;
 		if (tell && context->sigurg) {
 			gsched_proc_ring(worker, GSCHED_LOST);
 			worker->told = true;
@@ -717,6 +720,19 @@ bool gsched_proc_return(struct gsched_worker *worker)
 	}
 	raw_spin_unlock(&context->lock);
 	return tell;
+}
+
+static void count_refused(struct gsched_worker *worker, u32 reason, enum gsched_refusal why)
+{
+	trace_gsched_upcall(worker, reason, why);
+	gsched_debug_count(worker, GSCHED_REFUSALS);
+	worker->context->refused[why]++;
+}
+
+static void count_upcall(struct gsched_worker *worker, u32 reason)
+{
+	trace_gsched_upcall(worker, reason, GSCHED_REFUSED_NOT);
+	gsched_debug_count(worker, GSCHED_UPCALLS);
 }
 
 /**
@@ -728,20 +744,39 @@ bool gsched_proc_return(struct gsched_worker *worker)
  */
 void gsched_proc_ring(struct gsched_worker *worker, u32 reason)
 {
-	struct gsched_context *context = worker->context;
-
-	lockdep_assert_held(&context->lock);
+	lockdep_assert_held(&worker->context->lock);
 	/* User space takes bits out by exchange. */
 	atomic_or(reason, (atomic_t *)&worker->slot->pending);
-	trace_gsched_upcall(worker, reason, context->trampoline ? GSCHED_REFUSED_NOT :
-							       GSCHED_REFUSED_NO_TRAMPOLINE);
-	if (context->trampoline) {
-		gsched_debug_count(worker, GSCHED_UPCALLS);
+	if (worker->context->trampoline)
 		irq_work_queue(&worker->signal);
-	} else {
-		gsched_debug_count(worker, GSCHED_REFUSALS);
-		context->refused[GSCHED_REFUSED_NO_TRAMPOLINE]++;
-	}
+	else
+		count_refused(worker, reason, GSCHED_REFUSED_NO_TRAMPOLINE);
+}
+
+/**
+ * gsched_proc_rung() - that has arrived
+ * @worker: of the current thread, on its way to user mode
+ * @masked: it blocks the signal, which will wait then
+ *
+ * Return: true if the signal is to be sent.
+ */
+bool gsched_proc_rung(struct gsched_worker *worker, bool masked)
+{
+	struct gsched_context *context = worker->context;
+	u32 pending;
+	bool send;
+
+	raw_spin_lock_irq(&context->lock);
+	pending = READ_ONCE(worker->slot->pending);
+	send = pending && !READ_ONCE(worker->slot->depth);
+	if (pending && !send)
+		count_refused(worker, pending, GSCHED_REFUSED_DEPTH);
+	if (send && masked)
+		count_refused(worker, pending, GSCHED_REFUSED_MASKED);
+	if (send)
+		count_upcall(worker, pending);
+	raw_spin_unlock_irq(&context->lock);
+	return send;
 }
 
 /**
@@ -761,12 +796,10 @@ void gsched_proc_told(struct gsched_worker *worker, u32 reason, enum gsched_refu
 		     why == GSCHED_REFUSED_NO_TRAMPOLINE;
 
 	raw_spin_lock(&context->lock);
-	trace_gsched_upcall(worker, reason, why);
 	if (why == GSCHED_REFUSED_NOT) {
-		gsched_debug_count(worker, GSCHED_UPCALLS);
+		count_upcall(worker, reason);
 	} else {
-		gsched_debug_count(worker, GSCHED_REFUSALS);
-		context->refused[why]++;
+		count_refused(worker, reason, why);
 		/* User space takes bits out by exchange. */
 		atomic_or(reason, (atomic_t *)&worker->slot->pending);
 	}

@@ -10,7 +10,8 @@
  *      under that lock, and it is in none of them any more;
  *   2. no wake-up or signal is queued for it any more: that happens under the same lock,
  *      to workers found in the table or on the list. One queued before is
- *      waited for by irq_work_sync();
+ *      waited for by irq_work_sync(). A ring that its thread has not come to yet
+ *      is the thread's own to come: it is freed there;
  *   3. the scheduler does not call it any more: its notifier was unregistered,
  *      or its thread will not run again;
  *   4. so gsched_worker_free() frees the last pointer to it. Where nothing may
@@ -19,9 +20,11 @@
  */
 #include <linux/err.h>
 #include <linux/hrtimer.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/task_work.h>
 #include "gsched.h"
 #include "inject.h"
 #include "trace.h"
@@ -38,21 +41,58 @@ static void wake(struct irq_work *work)
 }
 
 /*
- * Not a hard one: where interrupt handlers are threads, signals are sent by those.
- * A signal that comes just too late meets a program that did exec, and is ignored
- * there, as SIGURG is by default.
+ * SIGURG is sent by the thread itself, on its way to user mode, and so ends no call that
+ * sleeps. Two of the three words are in other hands, too:
+ *
+ *	gsched_proc_ring(), then signal()	ring()
+ *	pending |= reason			ringing = 0
+ *	full barrier (xchg)			full barrier (xchg)
+ *	ringing was 0? add ring()		pending?  send
+ *
+ * Forbidden: a reason is pending, and neither is ring() to come nor has it seen it. depth is
+ * the thread's own: where it is raised, the runtime looks at pending when it lowers it.
  */
 static void signal(struct irq_work *work)
 {
 	struct gsched_worker *worker = container_of(work, struct gsched_worker, signal);
 
-	if (READ_ONCE(worker->task->mm) == worker->context->mm)
-		send_sig(SIGURG, worker->task, 1);
+	if (atomic_xchg(&worker->ringing, 1))
+		return;
+	/* Not any more, where it exits. */
+	if (task_work_add(worker->task, &worker->ring, TWA_RESUME))
+		atomic_set(&worker->ringing, 0);
+}
+
+static void ring(struct callback_head *head)
+{
+	struct gsched_worker *worker = container_of(head, struct gsched_worker, ring);
+	bool masked = sigismember(&current->blocked, SIGURG);
+	struct kernel_siginfo info;
+
+	atomic_xchg(&worker->ringing, 0);
+	if (worker->orphan) {
+		queue_work(gsched_wq, &worker->free);
+		return;
+	}
+	if (current->mm != worker->context->mm || !gsched_proc_rung(worker, masked))
+		return;
+	clear_siginfo(&info);
+	info.si_signo = SIGURG;
+	info.si_code = SI_KERNEL;
+	info.si_errno = GSCHED_SI_ERRNO;
+	send_sig_info(SIGURG, &info, current);
 }
 
 static void free_work(struct work_struct *work)
 {
-	gsched_worker_free(container_of(work, struct gsched_worker, free));
+	struct gsched_worker *worker = container_of(work, struct gsched_worker, free);
+
+	/* The last instructions of ring() may be all that its context still keeps loaded. */
+	if (worker->orphan) {
+		synchronize_rcu_tasks();
+		worker->orphan = false;
+	}
+	gsched_worker_free(worker);
 }
 
 static void dead(struct irq_work *work)
@@ -124,7 +164,8 @@ struct gsched_worker *gsched_worker_create(struct gsched_context *context)
 	worker->grant = GSCHED_NONE;
 	INIT_LIST_HEAD(&worker->standby);
 	worker->wake = IRQ_WORK_INIT_HARD(wake);
-	worker->signal = IRQ_WORK_INIT(signal);
+	worker->signal = IRQ_WORK_INIT_HARD(signal);
+	init_task_work(&worker->ring, ring);
 	worker->dead = IRQ_WORK_INIT_HARD(dead);
 	worker->again = IRQ_WORK_INIT_HARD(again);
 	INIT_WORK(&worker->free, free_work);
@@ -156,6 +197,11 @@ void gsched_worker_free(struct gsched_worker *worker)
 	irq_work_sync(&worker->signal);
 	irq_work_sync(&worker->dead);
 	irq_work_sync(&worker->again);
+	if (atomic_read(&worker->ringing)) {
+		/* Its thread is this one: those that exit do their task work before. */
+		worker->orphan = true;
+		return;
+	}
 	mutex_lock(&context->mutex);
 	__clear_bit(worker->id, context->index);
 	mutex_unlock(&context->mutex);

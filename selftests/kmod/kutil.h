@@ -316,7 +316,10 @@ static inline void k_open_setup(struct ktx *k, struct gsched_setup *setup)
 	memset(k, 0, sizeof(*k));
 	pthread_mutex_init(&k->lock, NULL);
 	k->fd = k_device();
-	if (sigurg && *sigurg == '1' ? k_setup_sigurg(k->fd, setup) : k_setup_raw(k->fd, setup)) {
+	if (sigurg && *sigurg == '1')
+		setup->features |= GSCHED_F_SIGURG;
+	if (setup->features & GSCHED_F_SIGURG ? k_setup_sigurg(k->fd, setup)
+					      : k_setup_raw(k->fd, setup)) {
 		perror("SETUP");
 		exit(1);
 	}

@@ -4,6 +4,7 @@
  * message, the signal says: look there. The module is forced to it by a parameter.
  */
 #include "kutil.h"
+#include <sys/epoll.h>
 #include <ucontext.h>
 
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
@@ -15,7 +16,8 @@ struct seen {
 	uint32_t told;	    /* of these, with a message */
 	uint32_t reason;    /* of the last of those */
 	uint32_t raised;    /* signals that came with the depth raised */
-	uint32_t elsewhere; /* signals not from the kernel */
+	uint32_t elsewhere; /* signals not from the module */
+	uint32_t leave;	    /* that often it cannot act upon the message */
 	long ax;
 };
 
@@ -23,7 +25,7 @@ static __thread struct seen *me;
 static __thread volatile struct gsched_slot *my_slot;
 static int stop, phase, strays; /* atomic */
 
-/* As the library will: with the depth raised nothing, for the runtime looks by itself. */
+/* As the library does: with the depth raised nothing, for the runtime looks by itself. */
 static void on_sigurg(int sig, siginfo_t *si, void *context)
 {
 	ucontext_t *uc = context;
@@ -33,10 +35,12 @@ static void on_sigurg(int sig, siginfo_t *si, void *context)
 		__atomic_add_fetch(&strays, 1, __ATOMIC_SEQ_CST);
 		return;
 	}
-	me->elsewhere += si->si_code != SI_KERNEL;
+	me->elsewhere += si->si_code != SI_KERNEL || si->si_errno != GSCHED_SI_ERRNO;
 	me->ax = uc->uc_mcontext.gregs[REG_RAX];
 	if (my_slot->depth) {
 		me->raised++;
+	} else if (me->leave) {
+		me->leave--;
 	} else {
 		reason = __atomic_exchange_n(&my_slot->pending, 0, __ATOMIC_SEQ_CST);
 		if (reason) {
@@ -70,7 +74,6 @@ FIXTURE_SETUP(sigurg)
 	stop = phase = strays = 0;
 	memset(&self->seen, 0, sizeof(self->seen));
 	ASSERT_EQ(0, sigaction(SIGURG, &sa, NULL));
-	setenv("GSCHED_TEST_SIGURG", "1", 1);
 	setup.features = GSCHED_F_SIGURG;
 	setup.trampoline = (uintptr_t)on_sigurg;
 	setup.slice_ns = 1000000;
@@ -92,9 +95,15 @@ TEST(features)
 	EXPECT_EQ(-EOPNOTSUPP, k_setup_sigurg(fd, &s));
 	EXPECT_EQ(GSCHED_F_HANDOFF | GSCHED_F_TICK | GSCHED_F_SIGURG, s.features);
 	s = k_setup_arg(1);
-	s.features = GSCHED_F_SIGURG;
+	s.features = GSCHED_F_SIGURG | GSCHED_F_UPCALL;
 	EXPECT_EQ(-EOPNOTSUPP, k_setup_raw(fd, &s));
-	EXPECT_EQ(GSCHED_F_HANDOFF | GSCHED_F_TICK | GSCHED_F_UPCALL, s.features);
+	/* a module that cannot redirect has nothing else without the parameter, either */
+	if (s.features & GSCHED_F_UPCALL) {
+		EXPECT_EQ(GSCHED_F_HANDOFF | GSCHED_F_TICK | GSCHED_F_UPCALL, s.features);
+		s = k_setup_arg(1);
+		s.features = GSCHED_F_SIGURG;
+		EXPECT_EQ(-EOPNOTSUPP, k_setup_raw(fd, &s));
+	}
 	s = k_setup_arg(1);
 	s.features = GSCHED_F_SIGURG;
 	EXPECT_EQ(0, k_setup_sigurg(fd, &s));
@@ -141,12 +150,12 @@ TEST_F(sigurg, kick)
 	EXPECT_EQ(0, self->seen.elsewhere);
 	EXPECT_EQ(0, strays);
 	EXPECT_EQ(1, a->slot->proc);
-	/* several that are not taken in time are one */
+	/* those that come while the handler runs are one, and wait for its end */
 	EXPECT_LE(self->seen.n, a->slot->upcalls);
-	EXPECT_EQ(0, a->slot->refusals);
+	EXPECT_EQ(a->slot->refusals, k_fdinfo(&self->k, "refused-masked"));
 }
 
-/* With the depth raised the message stays where the runtime looks. */
+/* With the depth raised there is no signal: the message stays where the runtime looks. */
 TEST_F(sigurg, depth)
 {
 	struct puppet *a = &self->a;
@@ -154,12 +163,24 @@ TEST_F(sigurg, depth)
 	puppet_start(a, order_spin, 3);
 	ASSERT_TRUE(until(a->slot->depth == 3));
 	EXPECT_EQ(0, k_kick(&self->k, 0));
-	EXPECT_TRUE(until(LOAD(self->seen.n) == 1));
-	EXPECT_EQ(1, self->seen.raised);
-	EXPECT_EQ(GSCHED_PREEMPT, a->slot->pending);
-	EXPECT_EQ(3, a->slot->depth);
+	EXPECT_TRUE(until(a->slot->pending == GSCHED_PREEMPT));
 	STORE(stop, 1);
+	/* it has been to the kernel and back */
 	EXPECT_EQ(0, puppet_finish(a));
+	EXPECT_EQ(0, self->seen.n);
+	EXPECT_EQ(GSCHED_PREEMPT, a->slot->pending);
+}
+
+/* Who did not ask for signals gets none, though he has a trampoline. */
+TEST_F(sigurg, not_asked_for)
+{
+	struct gsched_setup s = k_setup_arg(1);
+
+	s.trampoline = (uintptr_t)on_sigurg;
+	s.trampoline_size = 16;
+	ASSERT_EQ(0, k_setup_sigurg(k_device(), &s));
+	EXPECT_EQ(0, s.trampoline);
+	EXPECT_EQ(GSCHED_F_HANDOFF | GSCHED_F_TICK | GSCHED_F_SIGURG, s.features);
 }
 
 /* Without a trampoline nobody can be told by signal, either. */
@@ -169,7 +190,7 @@ TEST(no_trampoline)
 	struct puppet a;
 	struct ktx k;
 
-	setenv("GSCHED_TEST_SIGURG", "1", 1);
+	setup.features = GSCHED_F_SIGURG;
 	signal(SIGURG, SIG_DFL);
 	stop = 0;
 	k_open_setup(&k, &setup);
@@ -259,6 +280,25 @@ TEST_F(sigurg, lost)
 	EXPECT_EQ(0, strays);
 }
 
+/* A handler that could not act upon it hears of it again. */
+TEST_F(sigurg, lost_again)
+{
+	struct puppet *a = &self->a;
+
+	self->seen.leave = 3;
+	ASSERT_EQ(0, pipe(pipefd));
+	puppet_start(a, order_read, 0);
+	ASSERT_TRUE(until(a->slot->blocks == 1));
+	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
+	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	EXPECT_TRUE(until(LOAD(self->seen.told) == 1));
+	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
+	EXPECT_EQ(0, self->seen.leave);
+	STORE(stop, 1);
+	EXPECT_EQ(1000 + 'x', puppet_finish(a));
+	EXPECT_EQ(4, self->seen.n);
+}
+
 /* Back to find the proc idle: nothing to be told. */
 TEST_F(sigurg, found)
 {
@@ -331,7 +371,7 @@ TEST_F(sigurg, slice)
 	EXPECT_TRUE(until(k->h->ticking == 0));
 	ticks = k_fdinfo(k, "ticks");
 	EXPECT_EQ(0, k_kick(k, 0));
-	EXPECT_TRUE(until(LOAD(self->seen.raised) == 0));
+	EXPECT_EQ(0, LOAD(self->seen.raised));
 	EXPECT_EQ(ticks, k_fdinfo(k, "ticks"));
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
@@ -368,6 +408,72 @@ TEST_F(sigurg, no_eintr)
 	}
 	EXPECT_EQ(50, puppet_finish(a));
 	EXPECT_LE(50, self->seen.n);
+}
+
+#define NAPS 150
+
+static long order_nap(struct puppet *p, long arg)
+{
+	const struct timespec nap = {0, 50000};
+	long i, ended = 0;
+
+	user_begin(p, 0);
+	for (i = 0; i < NAPS; i++) {
+		ended += syscall(SYS_nanosleep, &nap, NULL) != 0;
+		ended += syscall(SYS_epoll_wait, arg, &(struct epoll_event){}, 1, 1) != 0;
+	}
+	user_end(p);
+	__atomic_add_fetch(&phase, 1, __ATOMIC_SEQ_CST);
+	return ended;
+}
+
+/* The module's own end no call, not even those that SA_RESTART does not help. */
+TEST_F(sigurg, ends_no_call)
+{
+	struct puppet *a = &self->a;
+	int epfd = epoll_create1(0);
+	long kicks = 0;
+
+	ASSERT_LE(0, epfd);
+	puppet_start(a, order_nap, epfd);
+	for (; !LOAD(phase); kicks++)
+		k_kick(&self->k, 0);
+	EXPECT_EQ(0, puppet_finish(a));
+	TH_LOG("%ld kicks, %u signals", kicks, self->seen.n);
+	EXPECT_LE(20, self->seen.n);
+	EXPECT_EQ(0, self->seen.elsewhere);
+}
+
+/* A thread that detaches with a signal on the way is no worker any more, and gets none. */
+static long order_detach_rung(struct puppet *p, long rounds)
+{
+	struct ktx *k = p->k;
+	long i, bad = 0;
+
+	for (i = 0; i < rounds; i++) {
+		int id;
+
+		bad += k_detach(k) != 0;
+		id = k_attach(k);
+		bad += id < 0;
+		STORE(phase, id + 1);
+		bad += k_acquire(k) != 0;
+	}
+	return bad;
+}
+
+TEST_F(sigurg, detach)
+{
+	struct puppet *a = &self->a;
+	long kicks = 0;
+
+	puppet_start(a, order_detach_rung, 2000);
+	while (!puppet_done(a)) {
+		k_kick(&self->k, 0);
+		kicks++;
+	}
+	EXPECT_EQ(0, puppet_finish(a));
+	EXPECT_LE(1000, kicks);
 }
 
 TEST_HARNESS_MAIN

@@ -220,14 +220,21 @@
  *
  * GSCHED_F_SIGURG in place of GSCHED_F_UPCALL: this kernel cannot redirect (or the
  * module's parameter "sigurg" says so). Both reasons are then told by a bit in
- * slot.pending and a SIGURG to the thread (si_code SI_KERNEL), never without the bit; the
- * handler takes the bits by exchange if slot.depth is 0, and does what the trampoline
- * does. With the depth raised it leaves them to the final decrement. Several signals may
- * be one, and one may come when its bit has been taken already. A thread that blocks
- * SIGURG is told when it unblocks it. Like any signal it may end a call that sleeps: give
- * the handler SA_RESTART. The return rule is then applied when the thread is switched in,
- * not only when it returns to user mode. A new program never hears of it: what is pending
- * when exec begins is ignored by default.
+ * slot.pending, and by a SIGURG that the thread sends itself on its way to user mode if
+ * slot.depth is 0 there and a bit is still pending. The handler takes the bits by
+ * exchange if the depth is 0, and does what the trampoline does. Bits that are set while
+ * the depth is raised are left to the final decrement, and so are those that the handler
+ * leaves because it must not move the thread from there: as long as GSCHED_LOST is
+ * pending, the thread hears of it again whenever it is switched in. SIGURG is sent only
+ * if SETUP asked for this feature; else it is as without a trampoline.
+ *
+ * Such a signal ends no call that sleeps, but for those that do the thread's task work
+ * themselves (io_uring_enter): give the handler SA_RESTART. It is one with a SIGURG of the
+ * program's own that is pending for the thread: look at the bits whoever sent it. The
+ * module's have si_code SI_KERNEL and si_errno GSCHED_SI_ERRNO, which no other signal of
+ * the kernel's has. A thread that blocks SIGURG is told when it unblocks it. The return
+ * rule is applied when the thread is switched in, not only when it returns to user mode. A
+ * new program never hears of it.
  *
  * 11. Timers and poll_until
  * -------------------------
@@ -286,6 +293,9 @@
 #define GSCHED_F_TICK		(1ull << 2)	/* preemption by slice */
 #define GSCHED_F_SIGURG		(1ull << 3)	/* lost and preempt by signal, section 10 */
 #define GSCHED_F_ARENA		(1ull << 4)	/* stack arena */
+
+/* The module's SIGURG: in siginfo.si_errno, which is 0 in what the kernel sends itself. */
+#define GSCHED_SI_ERRNO		0x67736368
 
 /* Reasons: bits in slot.pending, one of them in slot.reason. */
 #define GSCHED_LOST		(1u << 0)
@@ -406,7 +416,8 @@ struct gsched_slot {
  * @abi_minor: out
  * @nproc: in, number of procs, 1..GSCHED_MAXPROCS
  * @features: in, features without which the caller cannot run; out, all there are
- * @trampoline: in, where an upcall goes, or 0
+ * @trampoline: in, where an upcall goes, or 0; with GSCHED_F_SIGURG any number but 0, for
+ *	it is the handler that goes there; out, 0 where that was there but not asked for
  * @slice_ns: in, time slice, 0 the module's parameter slice_us; out, the one in
  *	force, from 100 us to 10 s: 0 without GSCHED_F_TICK
  * @trampoline_size: in, bytes of its text, 0 if there is none: a thread whose
