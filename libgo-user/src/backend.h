@@ -145,7 +145,7 @@ struct gs_backend {
 	/* The body of a thread of the runtime's that the backend wants, or NULL. */
 	void *(*monitor)(void *arg);
 
-	/* (T) NULL: somebody else counts (the module, in fdinfo). */
+	/* (T) Into zeroed counts; what it leaves, somebody else counts (the module, in fdinfo). */
 	void (*counts)(struct gs_backend_counts *c);
 };
 

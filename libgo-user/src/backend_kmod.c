@@ -12,6 +12,8 @@
 #include "backend.h"
 #include "base/lock.h"
 #include "base/syscall.h"
+#include "kmod.h"
+#include "redirect.h"
 #include "sigwrap.h"
 
 #define SAME(ours, theirs, field)                                                                  \
@@ -58,16 +60,40 @@ _Static_assert(GS_GRANT_PROC == GSCHED_GRANT_PROC, "grant");
 _Static_assert(GS_RETIRED == GSCHED_RETIRED, "owner word");
 _Static_assert(GS_PENDING_LOST == GSCHED_LOST, "reason bits");
 _Static_assert(GS_PENDING_PREEMPT == GSCHED_PREEMPT, "reason bits");
+_Static_assert(GS_KMOD_SI_ERRNO == GSCHED_SI_ERRNO, "whose signal");
 
 #define CHUNKS (GSCHED_MAXWORKERS / GSCHED_CHUNK_SLOTS)
 
 static int dev = -1;
+static bool by_signal; /* written once: upcalls are made by SIGURG */
 static struct gs_lock chunk_lock;
 static struct gs_slot *chunks[CHUNKS]; /* chunk_lock */
 
 static long call(unsigned long nr, const void *arg)
 {
 	return gs_syscall3(SYS_ioctl, dev, nr, arg);
+}
+
+/*
+ * Upcalls by redirect if the module can, else by SIGURG, else none: then slot.pending tells
+ * what it can. `setup` comes back with what there is.
+ */
+static long set_up(struct gsched_setup *setup)
+{
+	const struct gsched_setup wanted = *setup;
+	long r;
+
+	setup->features |= wanted.trampoline ? GSCHED_F_UPCALL : 0;
+	r = call(GSCHED_IOC_SETUP, setup);
+	if (r != -EOPNOTSUPP || !wanted.trampoline)
+		return r;
+	by_signal = (setup->features & GSCHED_F_SIGURG) && gs_kmod_take_urg() == 0;
+	*setup = wanted;
+	if (by_signal)
+		setup->features |= GSCHED_F_SIGURG;
+	else
+		setup->trampoline = setup->trampoline_size = 0;
+	return call(GSCHED_IOC_SETUP, setup);
 }
 
 static int kmod_init(int nproc, const struct gs_upcall_setup *upcall, const char **why)
@@ -93,7 +119,7 @@ static int kmod_init(int nproc, const struct gs_upcall_setup *upcall, const char
 				      : "/dev/gsched: cannot be opened";
 		return (int)r;
 	}
-	r = call(GSCHED_IOC_SETUP, &setup);
+	r = set_up(&setup);
 	if (r) {
 		*why = r == -EPROTO	  ? "/dev/gsched: the module speaks another ABI version"
 		       : r == -EOPNOTSUPP ? "/dev/gsched: the module lacks a feature"
@@ -109,7 +135,8 @@ static int kmod_init(int nproc, const struct gs_upcall_setup *upcall, const char
 	head = (char *)r;
 	gs_hdr = (struct gs_header *)head;
 	gs_lines = (struct gs_line *)(head + GSCHED_PROCS_OFFSET);
-	gs_sig_mind_urg();
+	if (!by_signal)
+		gs_sig_mind_urg();
 	return 0;
 fail:
 	gs_syscall3(SYS_close, dev, 0, 0);
@@ -217,6 +244,12 @@ static int kmod_set_procs(int n)
 	return (int)call(GSCHED_IOC_SET_PROCS, (void *)(intptr_t)n);
 }
 
+/* The rest is in fdinfo. */
+static void kmod_counts(struct gs_backend_counts *c)
+{
+	c->interrupted = gs_load_relaxed(&gs_redirect_interrupted);
+}
+
 const struct gs_backend gs_backend_kmod = {
 	.name = "kmod",
 	.init = kmod_init,
@@ -230,4 +263,5 @@ const struct gs_backend gs_backend_kmod = {
 	.tick = kmod_tick,
 	.kick = kmod_kick,
 	.set_procs = kmod_set_procs,
+	.counts = kmod_counts,
 };

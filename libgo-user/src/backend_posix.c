@@ -41,6 +41,7 @@
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 #include "posix.h"
+#include "redirect.h"
 
 #define MAXWORKERS 16384
 #define NO_GRANT (-1)
@@ -683,7 +684,7 @@ static void posix_counts(struct gs_backend_counts *c)
 {
 	c->ticks = gs_load_relaxed(&ticks);
 	c->preempts = gs_load_relaxed(&preempts);
-	c->interrupted = gs_load_relaxed(&gs_slice_interrupted);
+	c->interrupted = gs_load_relaxed(&gs_redirect_interrupted);
 }
 
 static int posix_unpark_any(void)

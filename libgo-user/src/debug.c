@@ -364,6 +364,7 @@ int gs_leak_check(int fd)
 
 int gs_stats(struct gs_stats *s)
 {
+	struct gs_backend_counts c = {0};
 	int r = gs_rt_start();
 
 	memset(s, 0, sizeof(*s));
@@ -387,14 +388,10 @@ int gs_stats(struct gs_stats *s)
 	}
 	gs_workers_count(s);
 	s->kicks = gs_load_relaxed(&gs_kicks);
-	if (gs_load_acquire(&gs_be)->counts) {
-		struct gs_backend_counts c;
-
-		gs_load_acquire(&gs_be)->counts(&c);
-		s->ticks = c.ticks;
-		s->preempts = c.preempts;
-		s->interrupted = c.interrupted;
-	}
+	gs_load_acquire(&gs_be)->counts(&c);
+	s->ticks = c.ticks;
+	s->preempts = c.preempts;
+	s->interrupted = c.interrupted;
 	return 0;
 }
 

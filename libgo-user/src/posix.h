@@ -77,8 +77,6 @@ struct gs_slice {
 	stack_t stack;	     /* the thread's alternate one */
 };
 
-extern uint64_t gs_slice_interrupted; /* atomic: foreign calls that a signal ended */
-
 /* Can fibers be interrupted? */
 bool gs_slice_init(const struct gs_upcall_setup *upcall);
 

@@ -17,22 +17,8 @@
  * is lost. Who runs for less than a tick after each block gets there by chance, in
  * proportion to the time it runs.
  *
- * The handler never switches stacks or fibers. It does what the module's upcall does
- * (kmod/arch/x86/upcall.c): the interrupted instruction pointer into slot.ip, depth 1,
- * and the saved context is sent to the trampoline, gs_upcall_entry. So what runs then, runs
- * outside the handler, with the signals as they were. It is refused
- *
- *	at depth > 0			the reason goes to slot.pending
- *	on the alternate signal stack	a handler is not moved
- *	when a debugger steps, in 32-bit code, in the trampoline itself
- *
- * The trampoline ends with iretq, and the kernel takes the trap flag for the program's own
- * from the moment a debugger steps over one: it would stay set when the debugger is gone.
- * The kernel leaves the flag out of the context it saves; but who steps, steps here, too.
- *
- * What else the module refuses does not come up here: SIGURG is not delivered where it is
- * blocked, an rseq section is aborted by the kernel before a handler is entered, and a call
- * that waits for restart_syscall ends with EINTR when a handler is.
+ * What the handler does is told in arch/x86_64/redirect.c. At depth > 0 the reason goes to
+ * slot.pending.
  *
  * The handler runs on the worker's alternate stack, since the fiber's may be full up to
  * its guard. A program that switched that off in a fiber gets it again.
@@ -44,43 +30,19 @@
 #include "arch.h"
 #include "base/sanitizer.h"
 #include "posix.h"
+#include "redirect.h"
 #include "sigwrap.h"
 
 #define SLICE_NS 10000000
 #define LOOKS_A_SLICE 8
 #define PERIOD_MIN_NS 100000
-#define USER_CS 0x33
-#define FLAG_TF 0x100
-
-uint64_t gs_slice_interrupted;
 
 static bool possible;	    /* written once */
 static int64_t slice_ns;    /* written once */
 static int64_t interval_ns; /* written once: of the timers */
 static int64_t period_ns;   /* written once: at which they ring */
-static uintptr_t trampoline, trampoline_size;
 
 #if defined(__x86_64__) && !defined(GS_TSAN)
-
-static bool refused(const ucontext_t *uc)
-{
-	const greg_t *regs = uc->uc_mcontext.gregs;
-	uintptr_t sp = (uintptr_t)regs[REG_RSP];
-
-	return sp - (uintptr_t)uc->uc_stack.ss_sp < uc->uc_stack.ss_size ||
-	       ((__builtin_ia32_readeflags_u64() | (uint64_t)regs[REG_EFL]) & FLAG_TF) ||
-	       (regs[REG_CSGSFS] & 0xffff) != USER_CS ||
-	       (uintptr_t)regs[REG_RIP] - trampoline < trampoline_size;
-}
-
-/* SYSCALL leaves rip in rcx and the flags in r11: this context is right behind one. */
-static bool call_interrupted(const ucontext_t *uc)
-{
-	const greg_t *regs = uc->uc_mcontext.gregs;
-
-	return regs[REG_RAX] == -EINTR && regs[REG_RCX] == regs[REG_RIP] &&
-	       regs[REG_R11] == regs[REG_EFL];
-}
 
 static void count(uint64_t *n)
 {
@@ -104,11 +66,8 @@ static void ring(struct gs_slot *slot, ucontext_t *uc, bool kick)
 	gs_store_relaxed(&slot->depth, 1);
 	__asm__ volatile("" ::: "memory");
 	reason = gs_posix_tick(slot, kick);
-	if (reason && !refused(uc)) {
+	if (reason && gs_redirect(slot, uc, reason)) {
 		count(&slot->upcalls);
-		slot->ip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
-		slot->reason = reason;
-		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)trampoline;
 		return;
 	}
 	if (reason)
@@ -129,8 +88,7 @@ static void on_sigurg(int sig, siginfo_t *info, void *context)
 		gs_sig_pass_urg(info, context);
 		return;
 	}
-	if (call_interrupted(context))
-		gs_fetch_add_relaxed(&gs_slice_interrupted, 1);
+	gs_redirect_count(context);
 	if (slot)
 		ring(slot, context, kicked);
 }
@@ -153,8 +111,6 @@ bool gs_slice_init(const struct gs_upcall_setup *upcall)
 {
 	struct timespec tick = {0};
 
-	trampoline = upcall->entry;
-	trampoline_size = upcall->size;
 	slice_ns = upcall->slice_ns ? upcall->slice_ns : SLICE_NS;
 	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
 	interval_ns = slice_ns / LOOKS_A_SLICE;
@@ -166,7 +122,7 @@ bool gs_slice_init(const struct gs_upcall_setup *upcall)
 		/* a little less than a tick, or every other tick would be too early */
 		interval_ns = interval_ns < period_ns / 2 ? interval_ns : period_ns / 2;
 	}
-	possible = trampoline && handle();
+	possible = upcall->entry && handle();
 	return possible;
 }
 

@@ -346,7 +346,7 @@ void gs_preempt_pending(void)
 {
 	struct gs_slot *slot = gs_arch_pin();
 
-	/* the kernel sets bits from this thread only: no exchange is needed against it */
+	/* no exchange: a bit that is lost here asks for what is done below */
 	gs_store_relaxed(&slot->pending, 0);
 	gs_arch_unpin();
 	/* lost: enter finds a proc or queues the fiber; preempted: let the others run */
