@@ -7,6 +7,10 @@
  * takes up to so many microseconds at each passage of that point from then on; "none 0" ends
  * that. Reading gives a line for each point: its name, and how often it was passed with a
  * delay since it was chosen.
+ *
+ * And the failures of the module's own start, apart from those of the kernel's loader, which
+ * does not take all of its own without a warning: fail_start=N when it is loaded; read
+ * afterwards, how many allocations more there would have had to be, 0 if one failed.
  */
 #ifdef GSCHED_INJECT
 #include <linux/atomic.h>
@@ -14,6 +18,7 @@
 #include <linux/delay.h>
 #include <linux/hash.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
@@ -40,6 +45,10 @@ static const char * const names[GSCHED_NR_POINTS] = {
 	[GSCHED_POINT_TICK]	= "tick",
 	[GSCHED_POINT_DETACH]	= "detach",
 };
+
+static uint fail_start;
+module_param(fail_start, uint, 0444);
+MODULE_PARM_DESC(fail_start, "the allocation of the module's start that fails, 0 none");
 
 /* Both are read without a lock: a passage may take the old pair or a mixed one. */
 static unsigned int chosen;
@@ -109,6 +118,23 @@ static const struct file_operations inject_fops = {
 	.llseek = seq_lseek,
 	.release = single_release,
 };
+
+/**
+ * gsched_inject_start() - the module's start begins: its failures, too
+ */
+void gsched_inject_start(void)
+{
+	current->fail_nth = fail_start;
+}
+
+/**
+ * gsched_inject_started() - it is at its end, good or bad
+ */
+void gsched_inject_started(void)
+{
+	fail_start = current->fail_nth;
+	current->fail_nth = 0;
+}
 
 /**
  * gsched_inject_init() - the file to choose a point by

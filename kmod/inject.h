@@ -67,8 +67,18 @@ struct dentry;
 #ifdef GSCHED_INJECT
 void gsched_inject(enum gsched_point point);
 void gsched_inject_init(struct dentry *dir);
+void gsched_inject_start(void);
+void gsched_inject_started(void);
 #else
 static inline void gsched_inject(enum gsched_point point)
+{
+}
+
+static inline void gsched_inject_start(void)
+{
+}
+
+static inline void gsched_inject_started(void)
 {
 }
 

@@ -2,11 +2,12 @@
 /* The module comes and goes: init ladder and its mirror image. */
 #include <linux/module.h>
 #include "gsched.h"
+#include "inject.h"
 
 /* Frees workers that ended where nothing may sleep. */
 struct workqueue_struct *gsched_wq;
 
-static int __init gsched_init(void)
+static int __init start(void)
 {
 	int err;
 
@@ -27,6 +28,16 @@ err_debug:
 	gsched_notify_exit();
 err_wq:
 	destroy_workqueue(gsched_wq);
+	return err;
+}
+
+static int __init gsched_init(void)
+{
+	int err;
+
+	gsched_inject_start();
+	err = start();
+	gsched_inject_started();
 	return err;
 }
 
