@@ -15,7 +15,7 @@ struct pt_regs;
 /*
  * Is there such a thing on this architecture and kernel? Without it, and where the
  * module was told so, SIGURG does its work (uapi section 10). GSCHED_NO_REDIRECT is for
- * trying that out: make kmod with KCFLAGS=-DGSCHED_NO_REDIRECT.
+ * trying that out: tools/kmod -d GSCHED_NO_REDIRECT.
  */
 #if defined(CONFIG_X86_64) && defined(CONFIG_USER_RETURN_NOTIFIER) && \
 	!defined(GSCHED_NO_REDIRECT)

@@ -397,4 +397,16 @@ static UT_UNUSED bool ut_on_kmod(void)
 	return strcmp(gs_backend(), "kmod") == 0;
 }
 
+/* Does the module interrupt fibers by SIGURG? */
+static UT_UNUSED bool ut_by_signal(void)
+{
+	int fd = open("/sys/module/gsched/parameters/sigurg", O_RDONLY);
+	char c = 'N';
+
+	if (fd < 0 || read(fd, &c, 1) != 1)
+		c = 'N';
+	close(fd);
+	return ut_on_kmod() && c == 'Y';
+}
+
 #endif /* GS_SELFTESTS_UTIL_H */
