@@ -42,7 +42,7 @@ static void wake(struct irq_work *work)
 
 /*
  * SIGURG is sent by the thread itself, on its way to user mode, and so ends no call that
- * sleeps. Two of the three words are in other hands, too:
+ * sleeps. A reason that comes while ring() is on its way needs no other one:
  *
  *	gsched_proc_ring(), then signal()	ring()
  *	pending |= reason			ringing = 0

@@ -148,11 +148,17 @@ static int start(void)
 	const struct gs_backend *be = NULL;
 	const struct gs_netpoll *np = NULL;
 	struct gs_config c;
+	const char *why;
 	int r;
 
 	r = gs_config_read(&c);
 	if (r)
 		return r;
+	why = gs_arch_unusable();
+	if (why) {
+		fprintf(stderr, "gsched: %s\n", why);
+		return -EOPNOTSUPP;
+	}
 	gs_arch_init();
 	gs_preempt_init();
 	gs_sig_init();

@@ -6,6 +6,10 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#ifndef __GLIBC__
+#error "libgo-user needs glibc: Documentation/tls.rst"
+#endif
+
 /* libc's own, past the one of sigwrap.c and a sanitizer's, which keep books. */
 int __sigaction(int sig, const struct sigaction *action, struct sigaction *old);
 

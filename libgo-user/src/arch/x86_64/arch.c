@@ -11,6 +11,10 @@
 #ifndef HWCAP2_FSGSBASE
 #define HWCAP2_FSGSBASE (1 << 1)
 #endif
+/* asm/prctl.h, Linux 6.6 */
+#ifndef ARCH_SHSTK_STATUS
+#define ARCH_SHSTK_STATUS 0x5005
+#endif
 
 bool gs_arch_gs;
 long gs_arch_errno_off;
@@ -27,6 +31,19 @@ void gs_arch_init(void)
 {
 	gs_store_relaxed(&gs_arch_gs, (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0);
 	gs_arch_errno_off = (char *)&errno - (char *)gs_arch_tp();
+}
+
+/*
+ * glibc switches shadow stacks on for programs all of whose objects say that they can do with
+ * them. Ours do not say so: only a program that switches them on itself gets here.
+ */
+const char *gs_arch_unusable(void)
+{
+	uint64_t on = 0;
+
+	if (gs_syscall3(SYS_arch_prctl, ARCH_SHSTK_STATUS, (long)&on, 0) || !on)
+		return NULL;
+	return "user shadow stacks are on: fibers' stacks would have none";
 }
 
 void gs_arch_set_slot(struct gs_slot *slot)

@@ -24,6 +24,8 @@
 
 #pragma GCC visibility push(hidden)
 
+/* Why fibers cannot run in this process at all; NULL: they can. */
+const char *gs_arch_unusable(void);
 void gs_switch(void **save, void *to);
 void gs_fiber_entry(void);
 extern char gs_upcall_entry[], gs_upcall_end[];
