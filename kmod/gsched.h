@@ -145,7 +145,8 @@ struct gsched_seen {
  * @nstandby: L, how many
  * @nworkers: L, workers attached
  * @tick: started under L, see tick.c
- * @ticking: L, @tick is queued or its handler will look again
+ * @ticking: L, @tick is queued or its handler will look again, or @resting
+ * @resting: L, the owner of the only proc was asked whether @tick may end
  * @seen: L, each proc as the last tick saw it
  * @ticks: L, how often it looked
  * @preempts: L, fibers told that their slice is over
@@ -182,6 +183,7 @@ struct gsched_context {
 	u32 nworkers;
 	struct hrtimer tick;
 	bool ticking;
+	bool resting;
 	struct gsched_seen seen[GSCHED_MAXPROCS];
 	u64 ticks;
 	u64 preempts;
@@ -215,6 +217,7 @@ enum gsched_parked {
  *	return rule applies
  * @told: O, user space knows that it is lost; cleared with @away
  * @preempt: L writes, its thread reads without: PREEMPT is due
+ * @rest: L writes, its thread reads without: it was asked whether the tick may end
  * @counted: O, @away has been counted as lost
  * @why: O, what gsched_upcall() said last of LOST; cleared with @away
  * @gone: its own thread only: it has left its program by exec, and is freed when the
@@ -244,6 +247,7 @@ struct gsched_worker {
 	bool away;
 	bool told;
 	bool preempt;
+	bool rest;
 	bool counted;
 	bool gone;
 	bool aborted;
@@ -301,6 +305,7 @@ void gsched_tick_need(struct gsched_context *context, unsigned int p);
 void gsched_tick_begin(const struct gsched_worker *worker);
 void gsched_tick_start(struct gsched_context *context);
 void gsched_tick_kick(struct gsched_context *context, u32 p);
+void gsched_tick_rest(struct gsched_worker *worker);
 
 /* sample.c */
 int gsched_sample_set(u64 us);

@@ -90,7 +90,8 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 		return;
 	}
 #if GSCHED_REDIRECT
-	if (worker->away || READ_ONCE(worker->preempt) || other_program(worker))
+	if (worker->away || READ_ONCE(worker->preempt) || READ_ONCE(worker->rest) ||
+	    other_program(worker))
 		set_thread_flag(TIF_USER_RETURN_NOTIFY);
 #endif
 }
@@ -193,6 +194,8 @@ static void on_user_return(struct user_return_notifier *notifier)
 		irq_work_queue(&worker->dead);
 		return;
 	}
+	if (READ_ONCE(worker->rest))
+		gsched_tick_rest(worker);
 	if (worker->away) {
 		gsched_inject(GSCHED_POINT_RETURN);
 		lost = gsched_proc_return(worker);

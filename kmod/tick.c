@@ -14,6 +14,12 @@
  * Forbidden: a fiber queued, the tick standing. A proc that nobody held when the
  * handler looked is looked at by whoever gets it: gsched_tick_need().
  *
+ * As long as there has never been a second proc its owner leaves the fence out (uapi
+ * section 5). Then the handler does not end the tick itself but asks the owner's thread,
+ * which looks on its way to user mode: it sees all that it has queued itself, and what
+ * another one queued as the owner before it, for a proc changes hands under the lock. The
+ * timer stands meanwhile; whoever gets the proc starts it again.
+ *
  * Whether the fiber is the same as at the last look is told by proc.tick, which
  * user space raises at each scheduling: a lie costs its own fairness.
  */
@@ -47,7 +53,19 @@ static u64 slice_ns(const struct gsched_context *context)
 	return slice;
 }
 
-/* The worker has something to hear before it runs on: now if it runs, else then. */
+/* Through the kernel once, to see what it has been told: now if it runs, else then. */
+static void through(struct gsched_worker *worker)
+{
+#if GSCHED_REDIRECT
+	gsched_inject(GSCHED_POINT_KICK);
+	set_tsk_thread_flag(worker->task, TIF_USER_RETURN_NOTIFY);
+	gsched_inject(GSCHED_POINT_FLAG);
+	/* An IPI if it runs on another CPU; no lock of the scheduler's. */
+	kick_process(worker->task);
+#endif
+}
+
+/* The worker is to give way. */
 static void poke(struct gsched_worker *worker)
 {
 	lockdep_assert_held(&worker->context->lock);
@@ -56,14 +74,27 @@ static void poke(struct gsched_worker *worker)
 		gsched_proc_ring(worker, GSCHED_PREEMPT);
 		return;
 	}
-#if GSCHED_REDIRECT
 	WRITE_ONCE(worker->preempt, true);
-	gsched_inject(GSCHED_POINT_KICK);
-	set_tsk_thread_flag(worker->task, TIF_USER_RETURN_NOTIFY);
-	gsched_inject(GSCHED_POINT_FLAG);
-	/* An IPI if it runs on another CPU; no lock of the scheduler's. */
-	kick_process(worker->task);
-#endif
+	through(worker);
+}
+
+/* The owner of the only proc is to say whether there is still demand for it. */
+static bool ask(struct gsched_context *context)
+{
+	struct gsched_worker *worker;
+
+	if (context->procs_used != 1)
+		return false;
+	worker = gsched_proc_owner(context, 0);
+	if (!worker)
+		return false;
+	context->resting = true;
+	WRITE_ONCE(worker->rest, true);
+	if (context->sigurg)
+		irq_work_queue(&worker->signal);
+	else
+		through(worker);
+	return true;
 }
 
 /* One proc; returns whether there is demand for it while it is held. */
@@ -103,43 +134,76 @@ static bool look_at_all(struct gsched_context *context, u64 now)
 	return wanted;
 }
 
+/* No demand was seen: the tick ends, if that is still so. Returns whether it goes on. */
+static bool end(struct gsched_context *context, u64 now)
+{
+	bool wanted;
+
+	WRITE_ONCE(context->header->ticking, 0);
+	gsched_inject(GSCHED_POINT_REST);
+	/* Pairs with the fence of Enqueue, see the head of this file. */
+	smp_mb();
+	wanted = look_at_all(context, now);
+	if (wanted)
+		WRITE_ONCE(context->header->ticking, 1);
+	context->ticking = wanted;
+	return wanted;
+}
+
 static enum hrtimer_restart tick(struct hrtimer *timer)
 {
 	struct gsched_context *context = container_of(timer, struct gsched_context, tick);
 	u64 now = ktime_get_ns();
-	bool wanted;
+	bool go_on;
 
 	gsched_inject(GSCHED_POINT_TICK);
 	raw_spin_lock(&context->lock);
 	context->ticks++;
-	wanted = look_at_all(context, now);
-	if (!wanted) {
-		WRITE_ONCE(context->header->ticking, 0);
-		gsched_inject(GSCHED_POINT_REST);
-		/* Pairs with the fence of Enqueue, see the head of this file. */
-		smp_mb();
-		wanted = look_at_all(context, now);
-		if (wanted)
-			WRITE_ONCE(context->header->ticking, 1);
-	}
-	context->ticking = wanted;
+	go_on = look_at_all(context, now);
+	if (!go_on && !ask(context))
+		go_on = end(context, now);
 	raw_spin_unlock(&context->lock);
-	if (!wanted)
+	if (!go_on)
 		return HRTIMER_NORESTART;
 	hrtimer_forward_now(timer, ns_to_ktime(period_ns(context)));
 	return HRTIMER_RESTART;
+}
+
+static void start_timer(struct gsched_context *context)
+{
+	hrtimer_start(&context->tick, ns_to_ktime(period_ns(context)), HRTIMER_MODE_REL_HARD);
 }
 
 /* False: it goes on already, or there is nobody to be told. */
 static bool start(struct gsched_context *context)
 {
 	lockdep_assert_held(&context->lock);
-	if (context->ticking || !context->trampoline)
+	if ((context->ticking && !context->resting) || !context->trampoline)
 		return false;
 	context->ticking = true;
+	context->resting = false;
 	WRITE_ONCE(context->header->ticking, 1);
-	hrtimer_start(&context->tick, ns_to_ktime(period_ns(context)), HRTIMER_MODE_REL_HARD);
+	start_timer(context);
 	return true;
+}
+
+/**
+ * gsched_tick_rest() - the tick would end, and asks the owner of the only proc
+ * @worker: of the current thread, about to return to user mode; interrupts off
+ */
+void gsched_tick_rest(struct gsched_worker *worker)
+{
+	struct gsched_context *context = worker->context;
+	u64 now = ktime_get_ns();
+
+	raw_spin_lock(&context->lock);
+	WRITE_ONCE(worker->rest, false);
+	if (context->resting && worker->proc == 0) {
+		context->resting = false;
+		if (look_at_all(context, now) || end(context, now))
+			start_timer(context);
+	}
+	raw_spin_unlock(&context->lock);
 }
 
 /**
@@ -149,7 +213,7 @@ static bool start(struct gsched_context *context)
  */
 void gsched_tick_need(struct gsched_context *context, unsigned int p)
 {
-	if (!context->ticking && gsched_proc_wanted(context, p))
+	if (context->resting || (!context->ticking && gsched_proc_wanted(context, p)))
 		start(context);
 }
 

@@ -74,7 +74,14 @@ static void ring(struct callback_head *head)
 		queue_work(gsched_wq, &worker->free);
 		return;
 	}
-	if (current->mm != worker->context->mm || !gsched_proc_rung(worker, masked))
+	if (current->mm != worker->context->mm)
+		return;
+	if (READ_ONCE(worker->rest)) {
+		local_irq_disable();
+		gsched_tick_rest(worker);
+		local_irq_enable();
+	}
+	if (!gsched_proc_rung(worker, masked))
 		return;
 	clear_siginfo(&info);
 	info.si_signo = SIGURG;

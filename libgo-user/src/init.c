@@ -43,6 +43,7 @@ struct gs_line *gs_lines;
 #endif
 struct gs_header *gs_hdr HOT __attribute__((aligned(64)));
 uint32_t gs_tracing HOT;
+bool gs_alone HOT;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static int start_error; /* start_lock */
@@ -185,6 +186,7 @@ static int start(void)
 	/* where fibers are interrupted anywhere: preempt.c */
 	gs_hdr->reserve = gs_hdr->ticking ? 0 : 1;
 	gs_procs_init();
+	gs_sched_init();
 	gs_runq_init();
 	gs_timers_init();
 	gs_panic_init();

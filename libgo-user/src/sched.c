@@ -16,7 +16,8 @@
  * the commit, which releases the lock A was queued under, runs on B's stack.
  *
  * Enqueue (uapi section 5): every path that makes a fiber runnable publishes it in a
- * queue, then passes gs_wake_idle: full fence, then header.idle and header.spinning.
+ * queue, then passes gs_wake_idle: full fence, then header.idle and header.spinning; or,
+ * with one proc, wake_idle_on, which needs no fence.
  * A path that moves fibers from one queue to another has them in neither for a while,
  * and so ends with gs_wake_idle too, or is a spinner's, which does it when it stops
  * spinning (reset_spinning).
@@ -30,6 +31,7 @@
 #include <errno.h>
 #include <gsched/runtime.h>
 #include <gsched/time.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 
 #include "arch.h"
@@ -184,6 +186,38 @@ static void run_here(struct gs_worker *w, struct gs_fiber *f)
 	gs_fiber_stack_enter(f);
 }
 
+void gs_wake_idle(void)
+{
+	/* Enqueue (2): pairs with the swap to idle in hand-off and PARK */
+	gs_full_fence();
+	if (gs_load_relaxed(&gs_hdr->idle)) {
+		if (gs_load_relaxed(&gs_hdr->spinning))
+			return;
+		if (gs_be->unpark_any() == -EAGAIN)
+			gs_spawner_wake();
+	} else if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking))) {
+		gs_be->tick();
+	}
+}
+
+/*
+ * By w, which queued something. While there is one proc only, and w has it, nothing is idle,
+ * and the tick does not end behind its back: the module asks its thread first (uapi section
+ * 5), and on posix that thread ends it itself. So there is nobody whom a fence would pair
+ * with, and it is the dearest instruction of a switch: it waits for all stores before it.
+ */
+static inline void wake_idle_on(struct gs_worker *w)
+{
+	/* pairs with the membarrier in gs_sched_set_procs, which makes a fence of this */
+	__asm__ volatile("" ::: "memory");
+	if (gs_likely(gs_load_relaxed(&gs_alone)) && w && gs_proc_of(w)) {
+		if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking)))
+			gs_be->tick();
+		return;
+	}
+	gs_wake_idle();
+}
+
 /* Procs are beyond their number: their queues may have been left behind. */
 static bool some_retired(void)
 {
@@ -242,7 +276,7 @@ static struct gs_fiber *pick_fast(struct gs_worker *w)
 		return NULL;
 	if (gs_unlikely(all)) {
 		f = gs_runq_get_fair(p);
-		gs_wake_idle();
+		wake_idle_on(w);
 	} else {
 		f = gs_runq_get(p);
 	}
@@ -379,18 +413,22 @@ _Noreturn void gs_sched_die(gs_commit_fn commit)
 /* ------------------------------------------------------------------------- */
 /* Ready                                                                       */
 
-void gs_wake_idle(void)
+int gs_sched_set_procs(int n)
 {
-	/* Enqueue (2): pairs with the swap to idle in hand-off and PARK */
-	gs_full_fence();
-	if (gs_load_relaxed(&gs_hdr->idle)) {
-		if (gs_load_relaxed(&gs_hdr->spinning))
-			return;
-		if (gs_be->unpark_any() == -EAGAIN)
-			gs_spawner_wake();
-	} else if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking))) {
-		gs_be->tick();
+	if (n > 1 && gs_load_relaxed(&gs_hdr->procs_used) == 1) {
+		gs_store_relaxed(&gs_alone, false);
+		/* whoever did not see it has stored what he queued */
+		gs_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	}
+	return gs_load_acquire(&gs_be)->set_procs(n);
+}
+
+void gs_sched_init(void)
+{
+	bool can = gs_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) ==
+		   0;
+
+	gs_store_relaxed(&gs_alone, can && gs_load_relaxed(&gs_hdr->procs_used) == 1);
 }
 
 /* Its own worker gets an idle proc at once; else whoever takes it off the queue sees to it. */
@@ -436,7 +474,7 @@ void gs_ready_on(struct gs_worker *w, struct gs_fiber *f)
 	} else {
 		gs_gq_put(&gs_global, f);
 	}
-	gs_wake_idle();
+	wake_idle_on(w);
 }
 
 void gs_ready(struct gs_fiber *f)
@@ -518,7 +556,7 @@ static bool commit_yield(struct gs_fiber *f, void *arg)
 		return commit_global(f, NULL);
 	gs_store_relaxed(&f->state, GS_RUNNABLE);
 	gs_runq_put(w->proc, f);
-	gs_wake_idle();
+	wake_idle_on(w);
 	return true;
 }
 

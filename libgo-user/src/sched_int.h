@@ -10,6 +10,18 @@
 /* Enqueue (2) and (3) of the protocol: after a fiber was put into a queue. */
 void gs_wake_idle(void);
 
+/*
+ * There has been one proc only so far: its worker needs no fence for what it queues. Lowered
+ * once, by gs_sched_set_procs; init.c.
+ */
+extern bool gs_alone;
+
+/* After the backend's start, before the first worker. */
+void gs_sched_init(void);
+
+/* Backend's set_procs, by any thread: every change of their number goes through here. */
+int gs_sched_set_procs(int n);
+
 /* Run fibers with the granted proc until there are none. On g0, depth 1. */
 void gs_sched_run(struct gs_worker *w, int grant);
 

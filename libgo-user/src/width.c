@@ -316,7 +316,7 @@ static void follow(void)
 	last = n;
 	gs_lock_acquire(&lock);
 	if (following)
-		gs_be->set_procs(n);
+		gs_sched_set_procs(n);
 	gs_lock_release(&lock);
 	/* new procs may have work waiting for them */
 	gs_wake_idle();
@@ -336,7 +336,7 @@ int gs_width_set(int n)
 	gs_store_relaxed(&following, false);
 	gs_lock_release(&lock);
 	gs_rt_leave();
-	n = gs_load_acquire(&gs_be)->set_procs(n);
+	n = gs_sched_set_procs(n);
 	gs_rt_enter();
 	gs_wake_idle();
 	gs_rt_leave();

@@ -694,6 +694,57 @@ TEST_F(upcall, slice)
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
+static long order_read_inside(struct puppet *p, long arg)
+{
+	long r;
+	char c;
+
+	/* with the depth raised: it keeps its proc */
+	r = syscall(SYS_read, pipefd[0], &c, 1);
+	spin();
+	return r;
+}
+
+/* Is the timer off? It fires eight times a slice. */
+static bool ticks_stand(struct ktx *k)
+{
+	const struct timespec slice = {.tv_nsec = SLICE_NS};
+	long ticks = k_fdinfo(k, "ticks");
+
+	nanosleep(&slice, NULL);
+	return k_fdinfo(k, "ticks") == ticks;
+}
+
+/* The tick of an only proc ends when its owner's thread has looked, which may be asleep. */
+TEST_F(upcall, owner_ends_tick)
+{
+	struct puppet *a = &self->a;
+	struct ktx *k = &self->k;
+	long ticks;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	puppet_start(a, order_read_inside, 0);
+	ASSERT_TRUE(until(a->slot->depth_blocks > 0 && puppet_asleep(a)));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 10));
+	k_drain(k, 0);
+	EXPECT_TRUE(until(ticks_stand(k)));
+	/* who queues something has no reason to call TICK */
+	EXPECT_EQ(1, k->h->ticking);
+	ticks = k_fdinfo(k, "ticks");
+	k_queue(k, 0, 1);
+	EXPECT_TRUE(ticks_stand(k));
+	/* it comes back and sees that */
+	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 10));
+	EXPECT_EQ(1, k->h->ticking);
+	k_drain(k, 0);
+	EXPECT_TRUE(until(k->h->ticking == 0));
+	STORE(stop, 1);
+	EXPECT_EQ(1, puppet_finish(a));
+}
+
 static long order_reschedule(struct puppet *p, long least)
 {
 	uint64_t now, gap;

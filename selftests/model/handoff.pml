@@ -71,6 +71,8 @@
  *   V_EARLY_HARMLESS  M_IDLE_EARLY, likewise: under the lock the swap certainly follows
  *   V_FOUND_LOOKS     a spinner that found work wakes another only if it sees a queue
  *                     that is not empty (Go wakes one in any case)
+ *   V_ALONE           with one proc, whoever runs a fiber on it leaves Enqueue's (2) and (3)
+ *                     out, as the header allows; and, with more, a mistake
  *   V_MOVE_ORDER      a batch is stored in the local queue before the global length is
  *                     lowered, without Enqueue's (2) and (3): right on TSO only, and
  *                     only because b is read before d
@@ -578,13 +580,17 @@ proctype worker(byte me; byte hold)
 
 running:	/* at rest */
 	if
-	:: atomic { readies > 0 -> readies--; live++; ENTER;
+	:: atomic { readies > 0 && FENCE(me) -> readies--; live++; ENTER;
 		if
 		:: store_fiber(me, hold)
 		:: store_fiber(me, GLOBAL)
 		fi };
+#ifdef V_ALONE
+		rest();
+#else
 		wake_idle(me);
 		atomic { FENCE(me); rest() };
+#endif
 		goto running
 	:: atomic { blocks > 0 -> blocks--; ENTER };
 		goto block

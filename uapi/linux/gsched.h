@@ -95,6 +95,11 @@
  *   (3) read header.idle and header.spinning; if idle != 0 and spinning == 0,
  *       call UNPARK with GSCHED_UNPARK_ANY
  *   (4) if nobody was woken in (3): read header.ticking; if 0, call TICK.
+ * A worker that holds a proc needs neither (2) nor (3) while procs_used is 1: nothing
+ * is idle, and the tick does not end before the owner's own thread has looked
+ * (section 10). Before SET_PROCS takes procs_used beyond 1 user space must end that: a
+ * word of its own that workers read in place of (2), lowered, and then a barrier on
+ * every processor that runs one (membarrier).
  * A fiber that is moved from queue to queue is in neither for a while: who
  * moves it does (2) and (3) too, or is a spinner and does it when it stops.
  * Enqueue's fence pairs with the swap in (1) of hand-off and of PARK: either
@@ -213,7 +218,8 @@
  * It looks only while somebody waits, at once when TICK says so: whoever has had
  * his slice alone gives way then. header.ticking says that it does look; it
  * lowers the word when it found no demand for any proc that is held, fences,
- * and looks once more. Step (4) of Enqueue pairs with that. A worker that gets
+ * and looks once more; while procs_used is 1 in the thread of the proc's owner, on its
+ * way to user mode. Step (4) of Enqueue pairs with that. A worker that gets
  * a proc for which there is demand starts the tick, too. So a lone fiber is
  * never disturbed, and fibers that wait never depend on anybody's call.
  * Without a trampoline nobody is told, and header.ticking is 1 for ever.
