@@ -55,6 +55,9 @@
 #define FAIR_SLICES 61
 #define FAIR_TURNS 4096
 
+/* Who has not switched for so long computes: see there. */
+#define COMPUTES_NS 5000
+
 /* So many express fibers in a row; then one of the local queue, if there is one. */
 #define EXPRESS_ROW 16
 
@@ -701,6 +704,29 @@ static void reset_spinning(struct gs_worker *w)
 		gs_wake_idle();
 }
 
+/*
+ * The fiber in a running proc's runnext is its owner's, who switches to it as soon as he
+ * parks: two that answer each other stay on one processor, where they are several times as
+ * fast. Unless he computes: he has not switched for so long. (Go sleeps for 3 us.)
+ */
+static bool computes(struct gs_proc *victim)
+{
+	uint64_t next = gs_load_relaxed(&victim->line->runnext);
+	uint32_t turn = gs_load_relaxed(&victim->turn);
+	int64_t end;
+
+	if (!next)
+		return false;
+	end = gs_now() + COMPUTES_NS;
+	do {
+		gs_cpu_relax();
+		if (gs_load_relaxed(&victim->turn) != turn ||
+		    gs_load_relaxed(&victim->line->runnext) != next)
+			return false;
+	} while (gs_now() < end);
+	return true;
+}
+
 static struct gs_fiber *steal(struct gs_worker *w)
 {
 	uint32_t n = gs_load_relaxed(&gs_hdr->procs_used);
@@ -716,9 +742,9 @@ static struct gs_fiber *steal(struct gs_worker *w)
 
 			if (victim == w->proc)
 				continue;
-			/* a running proc takes its runnext itself, and soon */
 			f = gs_runq_steal(w->proc, victim,
-					  round == 3 || !gs_load_relaxed(&victim->line->owner));
+					  !gs_load_relaxed(&victim->line->owner) ||
+						  (round == 3 && computes(victim)));
 			if (f && gs_traced())
 				gs_event_steal(w, victim, 1 + gs_runq_len(w->proc));
 			if (f)
