@@ -5,6 +5,10 @@
  * A dead fiber stays with the proc it died on, stack and all, for the next gs_go
  * there: spawn and finish touch no shared word but the run queue. Its memory is
  * given up only by the commit of its last switch, when nobody is on its stack.
+ *
+ * Where one proc starts fibers and others run them, the dead go back in batches, by way of a
+ * few that belong to all: a magazine and its depot (Bonwick and Adams, 2001). What is more
+ * than that is freed.
  */
 #include <errno.h>
 #include <gsched/runtime.h>
@@ -12,6 +16,7 @@
 
 #include "arch.h"
 #include "backend.h"
+#include "base/lock.h"
 #include "base/sanitizer.h"
 #include "enter.h"
 #include "event.h"
@@ -46,6 +51,57 @@ uint64_t gs_id(void)
 	return f->thread ? 0 : f->id;
 }
 
+#define DEPOT 8 /* batches */
+
+static struct gs_lock depot_lock;
+static struct gs_fiber *depot[DEPOT]; /* depot_lock */
+static uint32_t in_depot;	      /* written under depot_lock; a hint elsewhere */
+
+/* GS_DEAD_BATCH fibers, to be left to all; false: there are enough. */
+static bool depot_put(struct gs_fiber *batch)
+{
+	bool room;
+
+	if (gs_load_relaxed(&in_depot) == DEPOT)
+		return false;
+	gs_lock_acquire(&depot_lock);
+	room = in_depot < DEPOT;
+	if (room) {
+		depot[in_depot] = batch;
+		gs_store_relaxed(&in_depot, in_depot + 1);
+	}
+	gs_lock_release(&depot_lock);
+	return room;
+}
+
+static struct gs_fiber *depot_get(void)
+{
+	struct gs_fiber *batch = NULL;
+
+	if (!gs_load_relaxed(&in_depot))
+		return NULL;
+	gs_lock_acquire(&depot_lock);
+	if (in_depot) {
+		gs_store_relaxed(&in_depot, in_depot - 1);
+		batch = depot[in_depot];
+	}
+	gs_lock_release(&depot_lock);
+	return batch;
+}
+
+/* By the owner of p: room for one more? */
+static bool dead_room(struct gs_proc *p)
+{
+	if (gs_likely(p->ndead < GS_DEAD_BATCH))
+		return true;
+	if (p->batch && !depot_put(p->batch))
+		return false;
+	p->batch = p->dead;
+	p->dead = NULL;
+	p->ndead = 0;
+	return true;
+}
+
 /* f is dead and off its stack: keep it for the next gs_go on this proc. */
 static bool commit_dead(struct gs_fiber *f, void *arg)
 {
@@ -53,7 +109,7 @@ static bool commit_dead(struct gs_fiber *f, void *arg)
 
 	(void)arg;
 	gs_san_fiber_destroy(&f->ref);
-	if (p && p->ndead < GS_DEAD_CACHE && f->ref.stack.size == gs_stack_default() - 4096) {
+	if (p && f->ref.stack.size == gs_stack_default() - 4096 && dead_room(p)) {
 		gs_store_relaxed(&f->state, GS_IDLE);
 		f->next = p->dead;
 		p->dead = f;
@@ -150,15 +206,24 @@ void gs_fiber_start(struct gs_fiber *f)
 	start(gs_worker_self(), f);
 }
 
+static bool dead_refill(struct gs_proc *p)
+{
+	p->dead = p->batch ? p->batch : depot_get();
+	p->batch = NULL;
+	p->ndead = p->dead ? GS_DEAD_BATCH : 0;
+	return p->dead;
+}
+
 static inline struct gs_fiber *dead_get(struct gs_worker *w)
 {
 	struct gs_proc *p = w ? gs_proc_of(w) : NULL;
-	struct gs_fiber *f = p ? p->dead : NULL;
+	struct gs_fiber *f;
 
-	if (f) {
-		p->dead = f->next;
-		p->ndead--;
-	}
+	if (!p || (gs_unlikely(!p->dead) && !dead_refill(p)))
+		return NULL;
+	f = p->dead;
+	p->dead = f->next;
+	p->ndead--;
 	return f;
 }
 

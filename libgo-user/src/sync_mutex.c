@@ -20,9 +20,10 @@
  *  - STARVING implies LOCKED and WAITERS: hand-over never clears LOCKED in between.
  *
  * Freeing it: unlock's last access must come before anybody who got the mutex by it can
- * have unlocked it again. The fast path is one access. With a waiter to wake, state is
- * not 0 after it (WOKEN, or LOCKED by hand-over), so every later unlock comes for
- * the lock, which is released by then; that is the last access. Without one, the lock
+ * have unlocked it again. The fast path is one access; so it is with WOKEN, where the one
+ * who was woken is still to come. With a waiter to wake the lock is released, which is the
+ * last access, before that waiter is readied; until it has come, and has cleared WOKEN or
+ * unlocked what was handed over to it, no unlock can be the last one. Without one, the lock
  * is released first and the state changed last.
  */
 #include <gsched/sync.h>
@@ -142,11 +143,14 @@ static void __attribute__((noinline)) lock_slow(gs_mutex *m)
 
 void gs_mutex_lock(gs_mutex *m)
 {
-	uint32_t free = 0;
+	uint32_t old = 0;
 
-	/* acquire: pairs with the release in unlock */
-	if (gs_unlikely(!gs_cas_acquire(&m->state, &free, LOCKED)))
-		lock_slow(m);
+	/* acquire: pairs with the release in unlock. Others may wait, as long as it is free */
+	do {
+		if (gs_likely(gs_cas_acquire(&m->state, &old, old | LOCKED)))
+			return;
+	} while (!(old & LOCKED));
+	lock_slow(m);
 }
 
 bool gs_mutex_trylock(gs_mutex *m)
@@ -211,6 +215,11 @@ void gs_mutex_unlock(gs_mutex *m)
 	uint32_t old = LOCKED;
 
 	/* release: pairs with the acquire in lock */
-	if (gs_unlikely(!gs_cas_release(&m->state, &old, 0)))
-		unlock_slow(m);
+	if (gs_likely(gs_cas_release(&m->state, &old, 0)))
+		return;
+	/* one was woken, or spins, and has not come yet: it will see to the others */
+	while ((old & (LOCKED | WOKEN | STARVING)) == (LOCKED | WOKEN))
+		if (gs_cas_release(&m->state, &old, old & ~LOCKED))
+			return;
+	unlock_slow(m);
 }

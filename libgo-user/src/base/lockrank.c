@@ -70,6 +70,7 @@ static const struct place {
 	{"runq.c", "&q->lock", QUEUE},
 	{"backend_kmod.c", "&chunk_lock", LEAF},
 	{"fiber.c", "&lock", LEAF},
+	{"go.c", "&depot_lock", LEAF},
 	{"leak.c", "&lock", LEAF},
 	{"life.c", "&list->lock", LEAF},
 	{"process.c", "&p->lock", LEAF},
