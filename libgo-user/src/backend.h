@@ -88,7 +88,8 @@ struct gs_backend {
 
 	/*
 	 * Make the shared area and set gs_hdr and gs_lines. Once, by the thread
-	 * that starts the runtime. 0 or -errno; `why` is then the reason in words.
+	 * that starts the runtime. 0, with what is to be said of it in `why`, or -errno
+	 * with the reason.
 	 */
 	int (*init)(int nproc, const struct gs_upcall_setup *upcall, const char **why);
 

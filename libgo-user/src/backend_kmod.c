@@ -137,6 +137,9 @@ static int kmod_init(int nproc, const struct gs_upcall_setup *upcall, const char
 	gs_lines = (struct gs_line *)(head + GSCHED_PROCS_OFFSET);
 	if (!by_signal)
 		gs_sig_mind_urg();
+	*why = by_signal	  ? ", fibers are interrupted by SIGURG"
+	       : setup.trampoline ? ""
+				  : ", fibers are not interrupted";
 	return 0;
 fail:
 	gs_syscall3(SYS_close, dev, 0, 0);

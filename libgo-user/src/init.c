@@ -60,7 +60,7 @@ static int choose_backend(const struct gs_config *c, const struct gs_backend **b
 		if (r == 0) {
 			*be = &gs_backend_kmod;
 			if (c->debug_backend)
-				fprintf(stderr, "gsched: backend kmod (/dev/gsched)\n");
+				fprintf(stderr, "gsched: backend kmod (/dev/gsched%s)\n", why);
 			return 0;
 		}
 		if (c->backend == GS_WANT_KMOD) {

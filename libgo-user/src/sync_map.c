@@ -86,7 +86,47 @@ static uint64_t hash_of(const gs_map *m, const void *key)
 /* ------------------------------------------------------------------------- */
 /* Tables                                                                      */
 
-/* Whose a table's parts are: m's, or nobody's. */
+/* The part is nobody's: its entries, chained by next. Cursors find that they are at the end. */
+static struct entry *disown(struct part *part)
+{
+	struct entry *chain = NULL;
+	struct gs_list *l;
+
+	while (!gs_list_empty(&part->entries)) {
+		struct entry *e = gs_container_of(part->entries.next, struct entry, node);
+
+		gs_list_del(&e->node);
+		e->next = chain;
+		chain = e;
+	}
+	for (l = part->cursors.next; l != &part->cursors; l = l->next)
+		gs_container_of(l, struct cursor, node)->at = &part->entries;
+	free(part->chains);
+	part->chains = NULL;
+	part->nchains = 0;
+	part->count = 0;
+	part->owner = NULL;
+	return chain;
+}
+
+/* Its parts are nobody's any more, and what was in them is gone. */
+static void table_disown(struct gs_map_table *t)
+{
+	for (int i = 0; i < PARTS; i++) {
+		struct entry *e, *next;
+
+		gs_rwmutex_lock(&t->parts[i].lock);
+		e = disown(&t->parts[i]);
+		gs_rwmutex_unlock(&t->parts[i].lock);
+		for (; e; e = next) {
+			next = e->next;
+			free(e);
+		}
+	}
+	gs_tables_put(&tables, &t->table);
+}
+
+/* An empty table's parts are m's from now on. */
 static void table_own(struct gs_map_table *t, const gs_map *m)
 {
 	for (int i = 0; i < PARTS; i++) {
@@ -112,8 +152,11 @@ static struct gs_map_table *table_get(gs_map *m)
 	/* acq_rel: pairs with the acquire in lock_part */
 	if (gs_cas_acq_rel(&m->table, &other, t))
 		return t;
-	table_own(t, NULL);
-	gs_tables_put(&tables, &t->table);
+	/*
+	 * Who is about to store something in a table that m had before a clear may have
+	 * found this one to be m's again: that was cleared.
+	 */
+	table_disown(t);
 	return NULL;
 }
 
@@ -225,29 +268,6 @@ static struct entry *take_out(struct part *part, struct entry **at)
 	gs_list_del(&e->node);
 	part->count--;
 	return e;
-}
-
-/* The part is nobody's: its entries, chained by next. Cursors find that they are at the end. */
-static struct entry *disown(struct part *part)
-{
-	struct entry *chain = NULL;
-	struct gs_list *l;
-
-	while (!gs_list_empty(&part->entries)) {
-		struct entry *e = gs_container_of(part->entries.next, struct entry, node);
-
-		gs_list_del(&e->node);
-		e->next = chain;
-		chain = e;
-	}
-	for (l = part->cursors.next; l != &part->cursors; l = l->next)
-		gs_container_of(l, struct cursor, node)->at = &part->entries;
-	free(part->chains);
-	part->chains = NULL;
-	part->nchains = 0;
-	part->count = 0;
-	part->owner = NULL;
-	return chain;
 }
 
 static void give(void **to, void *value)
@@ -471,17 +491,6 @@ void gs_map_clear(gs_map *m)
 {
 	struct gs_map_table *t = gs_xchg_seq(&m->table, (struct gs_map_table *)0);
 
-	for (int i = 0; t && i < PARTS; i++) {
-		struct entry *e, *next;
-
-		gs_rwmutex_lock(&t->parts[i].lock);
-		e = disown(&t->parts[i]);
-		gs_rwmutex_unlock(&t->parts[i].lock);
-		for (; e; e = next) {
-			next = e->next;
-			free(e);
-		}
-	}
 	if (t)
-		gs_tables_put(&tables, &t->table);
+		table_disown(t);
 }

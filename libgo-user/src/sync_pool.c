@@ -44,7 +44,7 @@ static struct gs_tables tables = {
 	.size = sizeof(struct gs_pool_table),
 };
 
-/* Whose a table's stacks are: p's, or nobody's. Depth 0; what is on them is p's caller's. */
+/* An empty table's stacks are p's from now on. Depth 0. */
 static void table_own(struct gs_pool_table *t, const gs_pool *p)
 {
 	for (int i = 0; i < STACKS; i++) {
@@ -56,7 +56,40 @@ static void table_own(struct gs_pool_table *t, const gs_pool *p)
 	}
 }
 
-/* Give p a table, unless another did. False: no memory. */
+/* They are nobody's any more, and each(p, x) gets what was on them. Depth 0. */
+static void table_disown(struct gs_pool_table *t, gs_pool *p, void (*each)(gs_pool *p, void *x))
+{
+	for (int i = 0; i < STACKS; i++) {
+		struct stack *s = &t->stacks[i];
+		struct chunk *c, *next;
+
+		gs_rt_enter();
+		gs_lock_acquire(&s->lock);
+		c = s->top;
+		if (s->spare) {
+			s->spare->next = c;
+			c = s->spare;
+		}
+		s->top = NULL;
+		s->spare = NULL;
+		s->owner = NULL;
+		gs_store_relaxed(&s->filled, 0);
+		gs_lock_release(&s->lock);
+		gs_rt_leave();
+		for (; c; c = next) {
+			next = c->next;
+			for (size_t k = 0; k < c->n; k++)
+				each(p, c->items[k]);
+			free(c);
+		}
+	}
+	gs_tables_put(&tables, &t->table);
+}
+
+/*
+ * Give p a table, unless another did. False: no memory. Who is about to put something into
+ * a table that p had before may find it p's again, though it is not to become p's table.
+ */
 static bool table_get(gs_pool *p)
 {
 	struct gs_pool_table *t, *other = NULL;
@@ -67,10 +100,8 @@ static bool table_get(gs_pool *p)
 		return false;
 	table_own(t, p);
 	/* acq_rel: pairs with the acquire in put and get */
-	if (!gs_cas_acq_rel(&p->table, &other, t)) {
-		table_own(t, NULL);
-		gs_tables_put(&tables, &t->table);
-	}
+	if (!gs_cas_acq_rel(&p->table, &other, t))
+		table_disown(t, p, gs_pool_put);
 	return true;
 }
 
@@ -193,35 +224,16 @@ void *gs_pool_get(gs_pool *p)
 	return x;
 }
 
+static void drop(gs_pool *p, void *x)
+{
+	if (p->drop_fn)
+		p->drop_fn(x);
+}
+
 void gs_pool_clear(gs_pool *p)
 {
 	struct gs_pool_table *t = gs_xchg_seq(&p->table, (struct gs_pool_table *)0);
 
-	if (!t)
-		return;
-	for (int i = 0; i < STACKS; i++) {
-		struct stack *s = &t->stacks[i];
-		struct chunk *c, *next;
-
-		gs_rt_enter();
-		gs_lock_acquire(&s->lock);
-		c = s->top;
-		if (s->spare) {
-			s->spare->next = c;
-			c = s->spare;
-		}
-		s->top = NULL;
-		s->spare = NULL;
-		s->owner = NULL;
-		gs_store_relaxed(&s->filled, 0);
-		gs_lock_release(&s->lock);
-		gs_rt_leave();
-		for (; c; c = next) {
-			next = c->next;
-			for (size_t k = 0; p->drop_fn && k < c->n; k++)
-				p->drop_fn(c->items[k]);
-			free(c);
-		}
-	}
-	gs_tables_put(&tables, &t->table);
+	if (t)
+		table_disown(t, p, drop);
 }

@@ -276,7 +276,7 @@ TEST_F(sigurg, lost)
 	STORE(stop, 1);
 	EXPECT_EQ(1000 + 'x', puppet_finish(a));
 	/* once, though it looked for a proc again each time it had slept */
-	EXPECT_EQ(1, self->seen.n);
+	EXPECT_EQ(1, self->seen.told);
 	EXPECT_EQ(0, strays);
 }
 
@@ -296,7 +296,7 @@ TEST_F(sigurg, lost_again)
 	EXPECT_EQ(0, self->seen.leave);
 	STORE(stop, 1);
 	EXPECT_EQ(1000 + 'x', puppet_finish(a));
-	EXPECT_EQ(4, self->seen.n);
+	EXPECT_LE(4, self->seen.n);
 }
 
 /* Back to find the proc idle: nothing to be told. */
@@ -410,8 +410,8 @@ TEST_F(sigurg, no_eintr)
 	EXPECT_LE(50, self->seen.n);
 }
 
-#define NAPS 150
-#define SIGNALS 20
+#define NAPS 60
+#define SIGNALS 15
 
 static long order_nap(struct puppet *p, long arg)
 {

@@ -568,7 +568,8 @@ TEST_F(upcall, refused_before_restart)
 	/* behind it: nothing was to be gone on with */
 	EXPECT_EQ((uintptr_t)page + 2, self->seen.ip);
 	EXPECT_EQ((uint64_t)-EINTR, self->seen.rax);
-	EXPECT_EQ(1, k_fdinfo(&self->k, "refused-restart"));
+	/* and once more for each interrupt before that instruction */
+	EXPECT_LE(1, k_fdinfo(&self->k, "refused-restart"));
 	STORE(stop, 1);
 	EXPECT_EQ(-EINTR, puppet_finish(&self->a));
 }

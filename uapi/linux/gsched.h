@@ -238,9 +238,10 @@
  * themselves (io_uring_enter): give the handler SA_RESTART. It is one with a SIGURG of the
  * program's own that is pending for the thread: look at the bits whoever sent it. The
  * module's have si_code SI_KERNEL and si_errno GSCHED_SI_ERRNO, which no other signal of
- * the kernel's has. A thread that blocks SIGURG is told when it unblocks it. The return
- * rule is applied when the thread is switched in, not only when it returns to user mode. A
- * new program never hears of it.
+ * the kernel's has. One may come when its bits have been taken already: where the thread
+ * was switched in before the handler took them. A thread that blocks SIGURG is told when
+ * it unblocks it. The return rule is applied when the thread is switched in, not only when
+ * it returns to user mode. A new program never hears of it.
  *
  * 11. Timers and poll_until
  * -------------------------
