@@ -229,7 +229,7 @@ enum gsched_parked {
  * @signal: has @task send itself SIGURG; queued under L only
  * @ring: does that
  * @ringing: @ring was added and has not come yet; atomic
- * @orphan: its own thread only: it ended while @ringing, and @ring frees it
+ * @orphan: its own thread's, then @free's: it ended while @ringing, and @ring frees it
  * @dead: takes the end of the worker out of the scheduler
  * @again: does nothing: makes its CPU leave the kernel once more
  * @free: frees the worker in process context

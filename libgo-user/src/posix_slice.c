@@ -23,7 +23,6 @@
  * The handler runs on the worker's alternate stack, since the fiber's may be full up to
  * its guard. A program that switched that off in a fiber gets it again.
  */
-#include <errno.h>
 #include <signal.h>
 #include <ucontext.h>
 

@@ -742,9 +742,9 @@ static struct gs_fiber *steal(struct gs_worker *w)
 
 			if (victim == w->proc)
 				continue;
-			f = gs_runq_steal(w->proc, victim,
-					  !gs_load_relaxed(&victim->line->owner) ||
-						  (round == 3 && computes(victim)));
+			f = gs_runq_steal(w->proc, victim, !gs_load_relaxed(&victim->line->owner));
+			if (!f && round == 3 && computes(victim))
+				f = gs_runq_steal(w->proc, victim, true);
 			if (f && gs_traced())
 				gs_event_steal(w, victim, 1 + gs_runq_len(w->proc));
 			if (f)

@@ -218,8 +218,8 @@
  * It looks only while somebody waits, at once when TICK says so: whoever has had
  * his slice alone gives way then. header.ticking says that it does look; it
  * lowers the word when it found no demand for any proc that is held, fences,
- * and looks once more; while procs_used is 1 in the thread of the proc's owner, on its
- * way to user mode. Step (4) of Enqueue pairs with that. A worker that gets
+ * and looks once more; while procs_used is 1, and the proc is held, in its owner's thread,
+ * on the way to user mode. Step (4) of Enqueue pairs with that. A worker that gets
  * a proc for which there is demand starts the tick, too. So a lone fiber is
  * never disturbed, and fibers that wait never depend on anybody's call.
  * Without a trampoline nobody is told, and header.ticking is 1 for ever.
