@@ -7,7 +7,6 @@
 #include "kutil.h"
 
 #define DEBUG "/sys/kernel/debug/"
-#define MODULE "/vm/gsched.ko"
 
 static int fail_nth = -1;
 
@@ -266,21 +265,18 @@ TEST(loading)
 	int n, failures = 0, errors = 0;
 	bool more = true;
 
-	if (access(MODULE, R_OK) || !have_faults())
+	if (access(K_MODULE, R_OK) || !have_faults())
 		SKIP(return, "no fault injection");
 	if (k_stale_code())
 		others("0");
 	for (n = 1; more; n++) {
-		int file = open(MODULE, O_RDONLY | O_CLOEXEC);
 		char option[32];
 		long ret;
 
 		ASSERT_LT(n, 1000);
-		ASSERT_TRUE(until(!syscall(SYS_delete_module, "gsched", O_NONBLOCK) ||
-				  errno == ENOENT));
+		ASSERT_TRUE(until((ret = k_unload("gsched")) == 0 || ret == -ENOENT));
 		snprintf(option, sizeof(option), "fail_start=%d", n);
-		ret = kret(syscall(SYS_finit_module, file, option, 0));
-		close(file);
+		ret = k_load_with(K_MODULE, option);
 		more = ret < 0 || start_left() == 0;
 		failures += more;
 		errors += ret < 0;

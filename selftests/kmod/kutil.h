@@ -251,13 +251,18 @@ static inline bool k_stale_code(void)
 
 #define K_MODULE "/vm/gsched.ko"
 
-static inline long k_load(const char *path)
+static inline long k_load_with(const char *path, const char *parameters)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	long ret = fd < 0 ? -errno : kret(syscall(SYS_finit_module, fd, "", 0));
+	long ret = fd < 0 ? -errno : kret(syscall(SYS_finit_module, fd, parameters, 0));
 
 	close(fd);
 	return ret;
+}
+
+static inline long k_load(const char *path)
+{
+	return k_load_with(path, "");
 }
 
 static inline long k_unload(const char *name)

@@ -257,17 +257,22 @@ static long order_read(struct puppet *p, long arg)
 	return r * 1000 + c;
 }
 
+/* a sleeps in read(2), by that order, until b has its proc and it has been told nothing yet. */
+static bool rob(FIXTURE_DATA(sigurg) *self, long (*order)(struct puppet *p, long arg))
+{
+	if (pipe(pipefd))
+		return false;
+	puppet_start(&self->a, order, 0);
+	return until(self->a.slot->blocks == 1) && !puppet_run(&self->b, order_acquire, 0) &&
+	       !LOAD(self->seen.n) && write(pipefd[1], "x", 1) == 1;
+}
+
 /* Back from a read(2) whose proc another has: told, and the call is whole. */
 TEST_F(sigurg, lost)
 {
 	struct puppet *a = &self->a;
 
-	ASSERT_EQ(0, pipe(pipefd));
-	puppet_start(a, order_read, 0);
-	ASSERT_TRUE(until(a->slot->blocks == 1));
-	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
-	EXPECT_EQ(0, LOAD(self->seen.n));
-	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	ASSERT_TRUE(rob(self, order_read));
 	EXPECT_TRUE(until(LOAD(self->seen.told) == 1));
 	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
 	EXPECT_EQ(1, self->seen.ax);
@@ -286,11 +291,7 @@ TEST_F(sigurg, lost_again)
 	struct puppet *a = &self->a;
 
 	self->seen.leave = 3;
-	ASSERT_EQ(0, pipe(pipefd));
-	puppet_start(a, order_read, 0);
-	ASSERT_TRUE(until(a->slot->blocks == 1));
-	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
-	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	ASSERT_TRUE(rob(self, order_read));
 	EXPECT_TRUE(until(LOAD(self->seen.told) == 1));
 	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
 	EXPECT_EQ(0, self->seen.leave);
@@ -335,11 +336,7 @@ TEST_F(sigurg, lost_and_found)
 {
 	struct puppet *a = &self->a;
 
-	ASSERT_EQ(0, pipe(pipefd));
-	puppet_start(a, order_read_until_proc, 0);
-	ASSERT_TRUE(until(a->slot->blocks == 1));
-	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
-	ASSERT_EQ(1, write(pipefd[1], "x", 1));
+	ASSERT_TRUE(rob(self, order_read_until_proc));
 	EXPECT_TRUE(until(LOAD(self->seen.told) == 1));
 	ASSERT_EQ(1, k_set_procs(&self->k, 2));
 	EXPECT_EQ(1, puppet_finish(a));
