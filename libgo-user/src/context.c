@@ -596,11 +596,11 @@ static struct {
 static bool make_spare(void (*sweep)(void *))
 {
 	struct gs_fiber *f;
-	int r;
 
-	f = gs_fiber_new(sweep, NULL, 0, 0, &r);
+	f = gs_fiber_get(sweep, NULL);
 	if (!f)
 		return false;
+	gs_fiber_lay(f);
 	strcpy(f->cold->name, "context deadlines");
 	/* it does not exist before it is started, to dumps and to the deadlock check */
 	gs_store_relaxed(&f->state, GS_IDLE);

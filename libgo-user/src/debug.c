@@ -240,18 +240,19 @@ static bool dump_fiber(struct gs_fiber *f, void *arg)
 	uintptr_t cold = (uintptr_t)gs_load_relaxed(&f->cold), moved;
 	const char *text = "running", *where = "running on a thread";
 	char name[sizeof(f->cold->name)] = "";
-	uintptr_t from = 0;
+	uintptr_t fn = (uintptr_t)gs_load_relaxed(&f->fn);
+	uintptr_t from = (uintptr_t)gs_load_relaxed(&f->from);
 
 	if (state == GS_IDLE || state == GS_DEAD)
 		return true;
-	moved = dump_stack(d, f, turns);
+	moved = cold ? dump_stack(d, f, turns) : 0;
 	if (moved) {
 		text = state == GS_WAITING || reason == GS_WAIT_PREEMPTED ? gs_wait_text(reason)
 									  : "runnable";
 		memcpy(name, ((struct gs_fiber_cold *)(cold + moved))->name, sizeof(name));
-		from = (uintptr_t)((struct gs_fiber_cold *)(cold + moved))->from;
-	} else if (!dump_read(name, cold + offsetof(struct gs_fiber_cold, name), sizeof(name)) ||
-		   !dump_read(&from, cold + offsetof(struct gs_fiber_cold, from), sizeof(from))) {
+	} else if (!cold) {
+		text = "runnable";
+	} else if (!dump_read(name, cold + offsetof(struct gs_fiber_cold, name), sizeof(name))) {
 		name[0] = '\0'; /* it ended */
 	}
 	if (!moved && state == GS_RUNNABLE && reason == GS_WAIT_PREEMPTED) {
@@ -264,6 +265,8 @@ static bool dump_fiber(struct gs_fiber *f, void *arg)
 	    gs_load_relaxed(&f->locks) ? ", locked to thread" : "", name[0] ? " " : "", name);
 	if (moved)
 		gs_unwind_parked(d->copy, print_parked, d);
+	else if (!cold)
+		gs_backtrace_print_kept(d->fd, (void *const *)&fn, 1); /* where it will begin */
 	else
 		say(d->fd, "\tfiber %s; stack unavailable\n", where);
 	if (from) {

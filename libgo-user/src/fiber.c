@@ -105,31 +105,64 @@ void gs_fiber_each(bool (*cb)(struct gs_fiber *f, void *arg), void *arg)
 	}
 }
 
-int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size)
+void *gs_fiber_lay_cold(struct gs_fiber *f)
 {
 	char *top = f->ref.stack.lo + f->ref.stack.size;
 	struct gs_fiber_cold *cold;
 
 	top -= (sizeof(*cold) + GS_STACK_TOP + 63) & ~(size_t)63;
 	cold = (struct gs_fiber_cold *)top;
+	cold->done = NULL;
+	cold->name[0] = '\0';
+	f->ref.stack.warm = true;
+	gs_store_relaxed(&f->cold, cold);
+	if (f->copied) {
+		top -= GS_COPY;
+		f->arg = memcpy(top, f->copy, GS_COPY);
+	}
+	f->wake = NULL;
+	f->err = 0;
+	f->unwinds = false;
+	return top;
+}
+
+void gs_fiber_lay(struct gs_fiber *f)
+{
+	gs_store_relaxed(&f->ref.sp, gs_arch_frame(gs_fiber_lay_cold(f), f));
+}
+
+/* The same with a copy of what arg points to, which is more than GS_COPY. */
+static void lay_with(struct gs_fiber *f, size_t size)
+{
+	char *top = gs_fiber_lay_cold(f);
+
+	top -= (size + 15) & ~(size_t)15;
+	f->arg = memcpy(top, f->arg, size);
+	gs_store_relaxed(&f->ref.sp, gs_arch_frame(top, f));
+}
+
+int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size)
+{
 	/* leave a page to run on */
 	if (size > f->ref.stack.size - 8192)
 		return -EINVAL;
 	gs_fiber_stack_enter(f);
 	gs_san_stack_reuse(f->ref.stack.lo, f->ref.stack.size);
 	gs_race_new_stack(f->ref.stack.lo, f->ref.stack.size);
-	if (size) {
-		top -= (size + 15) & ~(size_t)15;
-		memcpy(top, arg, size);
-		arg = top;
-	}
-	memset(cold, 0, sizeof(*cold));
-	cold->fn = fn;
-	cold->arg = arg;
-	gs_store_relaxed(&f->cold, cold);
+	gs_store_relaxed(&f->fn, fn);
+	f->arg = arg;
+	gs_store_relaxed(&f->cold, NULL);
 	gs_san_fiber_create(&f->ref);
-	gs_store_relaxed(&f->ref.sp, gs_arch_frame(top, f));
-	f->wake = NULL;
+	f->copied = 0;
+	if (gs_unlikely(size > GS_COPY)) {
+		lay_with(f, size);
+	} else {
+		f->copied = (uint8_t)size;
+		if (size)
+			memcpy(f->copy, arg, size);
+		if (GS_SAN_STACKS)
+			gs_fiber_lay(f);
+	}
 	f->frozen = NULL;
 	gs_store_relaxed(&f->locks, 0);
 	gs_store_relaxed(&f->tls, NULL);
@@ -137,8 +170,6 @@ int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size
 	f->handling = false;
 	f->express = false;
 	gs_store_relaxed(&f->leaked, false);
-	f->since = 0;
-	f->err = 0;
 	gs_store_relaxed(&f->reason, 0);
 	/* not waiting: nobody could ready it, and the deadlock check must not count it so */
 	gs_store_relaxed(&f->state, GS_RUNNABLE);

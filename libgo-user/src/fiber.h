@@ -15,6 +15,9 @@
  *
  * The hot part lives in a dense slab that is never freed, so that a dump may walk
  * over all fibers at any time; the cold part at the top of its stack.
+ *
+ * Nothing is laid on a stack before its fiber begins, unless there is much to copy or it has a
+ * name: until then it may get another (dead.h), and a page that nobody touches is not there.
  */
 #ifndef GS_FIBER_H
 #define GS_FIBER_H
@@ -41,15 +44,15 @@ struct gs_stackref {
 };
 
 struct gs_fiber_cold {
-	void (*fn)(void *arg);
-	void *arg;
 	void (*done)(void *arg); /* after fn returned and its deferred calls ran */
 	void *done_arg;
-	const void *from; /* where it was started: the return address of gs_go; for dumps */
-	char unwind[64];  /* panic.c's */
-	uint64_t cxx[2];  /* the C++ exceptions it handles, across a park */
+	char unwind[64]; /* panic.c's, if the fiber unwinds */
+	uint64_t cxx[2]; /* the C++ exceptions it handles, across a park */
 	char name[32];
 };
+
+/* What gs_go_copy copies is kept here until the fiber begins, if it is no more. */
+#define GS_COPY 32
 
 /*
  * Protection: [Q] the queue it stands in, [W] its worker or, while it waits, the
@@ -61,20 +64,29 @@ struct gs_fiber {
 	struct gs_worker *frozen;   /* Q: continues on this worker only: interrupted, or locked */
 	struct gs_tls *tls;	    /* W: the context it brings along, or NULL; read by dumps */
 	struct gs_tls *own;	    /* I: the context it has for life, or NULL */
-	void *low;		    /* W: interrupted; its stack pointer then, for dumps */
-	void *wake;		    /* W */
-	struct gs_fiber_cold *cold; /* I */
+	struct gs_fiber_cold *cold; /* W: NULL: nothing is laid on its stack yet */
+	void (*fn)(void *arg);	    /* I: read by dumps: relaxed */
+	void *arg;		    /* I */
+	const void *from;	    /* I: the return address of gs_go; read by dumps: relaxed */
 	uint64_t id;		    /* I */
-	int64_t since;		    /* W: when it began to wait; 0 unknown */
-	uint32_t state;		    /* W: enum gs_state; read by dumps: relaxed */
-	uint32_t turns;		    /* W: odd while its stack is in use; a dump's seqcount */
-	uint32_t futex;		    /* stand-in of a thread: 1 = ready */
-	uint32_t locks;		    /* W: gs_lock_thread's nesting; read by dumps: relaxed */
-	int err;		    /* W: errno across a park */
-	uint8_t reason;		    /* W: enum gs_wait */
-	bool thread;		    /* I: stand-in of an ordinary thread */
-	bool handling;		    /* W: cold->cxx is in use */
-	bool express;		    /* W: readied by the poller, and not preempted since */
+	union {
+		struct {
+			void *wake;	/* W */
+			void *low;	/* W: interrupted; its stack pointer then, for dumps */
+			int err;	/* W: errno across a park */
+			uint32_t futex; /* stand-in of a thread: 1 = ready */
+		};
+		char copy[GS_COPY]; /* W: before it begins: what arg will point to */
+	};
+	uint32_t state;	 /* W: enum gs_state; read by dumps: relaxed */
+	uint32_t turns;	 /* W: odd while its stack is in use; a dump's seqcount */
+	uint32_t locks;	 /* W: gs_lock_thread's nesting; read by dumps: relaxed */
+	uint8_t copied;	 /* I: so many bytes of copy */
+	uint8_t reason;	 /* W: enum gs_wait */
+	bool thread;	 /* I: stand-in of an ordinary thread */
+	bool unwinds;	 /* W: cold->unwind is in use */
+	bool handling;	 /* W: cold->cxx is in use */
+	bool express;	 /* W: readied by the poller, and not preempted since */
 	bool leaked;	 /* W: waits on what nobody has any more; read by dumps: relaxed */
 	uint8_t readied; /* W: in which trace it was last readied; 0 none: event.c */
 };
@@ -87,8 +99,14 @@ struct gs_fiber {
 struct gs_fiber *gs_fiber_new(void (*fn)(void *), void *arg, size_t size, size_t stack_size,
 			      int *err);
 
-/* Lay a new life on a fiber whose stack is at hand. -EINVAL: size has no room. */
+/* Begin a new life of a fiber whose stack is at hand. -EINVAL: size has no room. */
 int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size);
+
+/* Lay its cold part and its first frame on its stack. By who is about to run it, or made it. */
+void gs_fiber_lay(struct gs_fiber *f);
+
+/* The same without the frame, for who takes over the stack he stands on: where to begin. */
+void *gs_fiber_lay_cold(struct gs_fiber *f);
 
 /*
  * The seqcount by which a dump knows that the stack it copied stood still. enter: before
@@ -115,7 +133,8 @@ void gs_fiber_each(bool (*cb)(struct gs_fiber *f, void *arg), void *arg);
 void *gs_fiber_unwind_area(void);
 
 /*
- * Called on a fiber, depth 0, after its function returned, with its gs_fiber_unwind_area.
+ * Called on a fiber, depth 0, after its function returned, with its gs_fiber_unwind_area, if it
+ * ever asked for that.
  * Set before the first fiber.
  */
 void gs_fiber_set_exit_hook(void (*hook)(void *area));

@@ -2,17 +2,13 @@
 /*
  * A fiber's birth and death.
  *
- * A dead fiber stays with the proc it died on, stack and all, for the next gs_go
- * there: spawn and finish touch no shared word but the run queue. Its memory is
- * given up only by the commit of its last switch, when nobody is on its stack.
- *
- * Where one proc starts fibers and others run them, the dead go back in batches, by way of a
- * few that belong to all: a magazine and its depot (Bonwick and Adams, 2001). What is more
- * than that is freed.
+ * Spawn and finish touch no shared word but the run queue: dead.h. A fiber's memory is given
+ * up only by the commit of its last switch, when nobody is on its stack.
  */
 #include <errno.h>
 #include <gsched/runtime.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "arch.h"
 #include "backend.h"
@@ -36,7 +32,13 @@ void *gs_fiber_unwind_area(void)
 {
 	struct gs_fiber *f = gs_self_outside();
 
-	return f->thread ? NULL : f->cold->unwind;
+	if (f->thread)
+		return NULL;
+	if (!f->unwinds) {
+		memset(f->cold->unwind, 0, sizeof(f->cold->unwind));
+		f->unwinds = true;
+	}
+	return f->cold->unwind;
 }
 
 void gs_fiber_set_exit_hook(void (*hook)(void *area))
@@ -51,72 +53,24 @@ uint64_t gs_id(void)
 	return f->thread ? 0 : f->id;
 }
 
-#define DEPOT 8 /* batches */
-
-static struct gs_lock depot_lock;
-static struct gs_fiber *depot[DEPOT]; /* depot_lock */
-static uint32_t in_depot;	      /* written under depot_lock; a hint elsewhere */
-
-/* GS_DEAD_BATCH fibers, to be left to all; false: there are enough. */
-static bool depot_put(struct gs_fiber *batch)
+/* Those of w's proc, for gs_dead_get and its kin. */
+static inline struct gs_dead *dead_of(struct gs_worker *w)
 {
-	bool room;
-
-	if (gs_load_relaxed(&in_depot) == DEPOT)
-		return false;
-	gs_lock_acquire(&depot_lock);
-	room = in_depot < DEPOT;
-	if (room) {
-		depot[in_depot] = batch;
-		gs_store_relaxed(&in_depot, in_depot + 1);
-	}
-	gs_lock_release(&depot_lock);
-	return room;
-}
-
-static struct gs_fiber *depot_get(void)
-{
-	struct gs_fiber *batch = NULL;
-
-	if (!gs_load_relaxed(&in_depot))
-		return NULL;
-	gs_lock_acquire(&depot_lock);
-	if (in_depot) {
-		gs_store_relaxed(&in_depot, in_depot - 1);
-		batch = depot[in_depot];
-	}
-	gs_lock_release(&depot_lock);
-	return batch;
-}
-
-/* By the owner of p: room for one more? */
-static bool dead_room(struct gs_proc *p)
-{
-	if (gs_likely(p->ndead < GS_DEAD_BATCH))
-		return true;
-	if (p->batch && !depot_put(p->batch))
-		return false;
-	p->batch = p->dead;
-	p->dead = NULL;
-	p->ndead = 0;
-	return true;
+	return gs_likely(w != NULL) && gs_proc_of(w) ? w->proc->dead : NULL;
 }
 
 /* f is dead and off its stack: keep it for the next gs_go on this proc. */
 static bool commit_dead(struct gs_fiber *f, void *arg)
 {
-	struct gs_proc *p = gs_proc_of(gs_arch_worker());
+	struct gs_worker *w = gs_arch_worker();
+	struct gs_proc *p = gs_proc_of(w);
 
 	(void)arg;
 	gs_san_fiber_destroy(&f->ref);
-	if (p && f->ref.stack.size == gs_stack_default() - 4096 && dead_room(p)) {
-		gs_store_relaxed(&f->state, GS_IDLE);
-		f->next = p->dead;
-		p->dead = f;
-		p->ndead++;
-	} else {
+	if (gs_likely(gs_stack_of_default(&f->ref.stack)))
+		gs_dead_put(dead_of(w), f);
+	else
 		gs_fiber_free(f);
-	}
 	/* release: pairs with the acquire in gs_num_fibers */
 	if (p)
 		gs_store_release(&p->finished, p->finished + 1);
@@ -150,8 +104,8 @@ _Noreturn void gs_fiber_main(struct gs_fiber *f)
 	gs_sched_finish();
 	gs_arch_set_errno(0); /* as a new thread's; the last fiber here left its own */
 	gs_leave_worker();
-	cold->fn(cold->arg);
-	if (exit_hook)
+	f->fn(f->arg);
+	if (gs_unlikely(f->unwinds))
 		exit_hook(cold->unwind);
 	if (cold->done) {
 		cold->done(cold->done_arg);
@@ -206,33 +160,31 @@ void gs_fiber_start(struct gs_fiber *f)
 	start(gs_worker_self(), f);
 }
 
-static bool dead_refill(struct gs_proc *p)
-{
-	p->dead = p->batch ? p->batch : depot_get();
-	p->batch = NULL;
-	p->ndead = p->dead ? GS_DEAD_BATCH : 0;
-	return p->dead;
-}
-
-static inline struct gs_fiber *dead_get(struct gs_worker *w)
-{
-	struct gs_proc *p = w ? gs_proc_of(w) : NULL;
-	struct gs_fiber *f;
-
-	if (!p || (gs_unlikely(!p->dead) && !dead_refill(p)))
-		return NULL;
-	f = p->dead;
-	p->dead = f->next;
-	p->ndead--;
-	return f;
-}
-
-/* f is zeroed there; a name too long is cut. */
+/* One too long is cut. */
 static void set_name(struct gs_fiber *f, const struct gs_attr *attr)
 {
-	if (attr && attr->name)
-		for (size_t i = 0; i < sizeof(f->cold->name) - 1 && attr->name[i]; i++)
-			f->cold->name[i] = attr->name[i];
+	size_t i = 0;
+
+	if (gs_likely(!attr || !attr->name))
+		return;
+	if (!f->cold)
+		gs_fiber_lay(f);
+	for (; i < sizeof(f->cold->name) - 1 && attr->name[i]; i++)
+		f->cold->name[i] = attr->name[i];
+	f->cold->name[i] = '\0';
+}
+
+struct gs_fiber *gs_fiber_get(void (*fn)(void *), void *arg)
+{
+	struct gs_fiber *f;
+	int r;
+
+	f = gs_dead_get(dead_of(gs_enter()));
+	gs_leave();
+	if (!f)
+		return gs_fiber_new(fn, arg, 0, 0, &r);
+	gs_fiber_init(f, fn, arg, 0);
+	return f;
 }
 
 int gs_fiber_get_own(struct gs_tls **own)
@@ -243,8 +195,8 @@ int gs_fiber_get_own(struct gs_tls **own)
 	return *own ? 0 : -ENOMEM;
 }
 
-static inline int make(void (*fn)(void *), void *arg, size_t size, const struct gs_attr *attr,
-		       const void *from)
+static inline __attribute__((always_inline)) int make(void (*fn)(void *), void *arg, size_t size,
+						      const struct gs_attr *attr, const void *from)
 {
 	size_t stack_size = attr ? attr->stack_size : 0;
 	struct gs_fiber *f = NULL;
@@ -267,7 +219,7 @@ static inline int make(void (*fn)(void *), void *arg, size_t size, const struct 
 	}
 	if (!stack_size) {
 		w = gs_enter();
-		f = dead_get(w);
+		f = gs_dead_get(dead_of(w));
 		if (f) {
 			r = gs_fiber_init(f, fn, arg, size);
 			if (gs_unlikely(r)) {
@@ -279,7 +231,7 @@ static inline int make(void (*fn)(void *), void *arg, size_t size, const struct 
 			f->own = own;
 			gs_store_relaxed(&f->tls, own);
 			set_name(f, attr);
-			f->cold->from = from;
+			gs_store_relaxed(&f->from, from);
 			start(w, f);
 			gs_leave();
 			return 0;
@@ -295,7 +247,7 @@ static inline int make(void (*fn)(void *), void *arg, size_t size, const struct 
 	f->own = own;
 	gs_store_relaxed(&f->tls, own);
 	set_name(f, attr);
-	f->cold->from = from;
+	gs_store_relaxed(&f->from, from);
 	gs_rt_enter();
 	gs_fiber_start(f);
 	gs_rt_leave();
@@ -303,8 +255,8 @@ static inline int make(void (*fn)(void *), void *arg, size_t size, const struct 
 }
 
 /* gs_go and its kin. from: who called that. */
-static int go_from(void (*fn)(void *), void *arg, size_t size, const struct gs_attr *attr,
-		   const void *from)
+static inline __attribute__((always_inline)) int
+go_from(void (*fn)(void *), void *arg, size_t size, const struct gs_attr *attr, const void *from)
 {
 	int r;
 

@@ -285,9 +285,10 @@ int gs_run(void (*fn)(void *), void *arg)
 	}
 	f->own = own;
 	gs_store_relaxed(&f->tls, own);
+	gs_fiber_lay(f);
 	f->cold->done = run_done;
 	f->cold->done_arg = gs_self();
-	f->cold->from = __builtin_return_address(0);
+	f->from = __builtin_return_address(0);
 	strcpy(f->cold->name, "main");
 	gs_debug_main_started();
 	gs_fiber_start(f);

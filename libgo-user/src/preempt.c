@@ -254,7 +254,6 @@ static void freeze(struct gs_worker *w, struct gs_fiber *f)
 	gs_store_relaxed(&w->freezes, w->freezes + 1);
 	f->reason = GS_WAIT_PREEMPTED;
 	f->frozen = w;
-	f->since = 0;
 	if (gs_traced())
 		gs_event(w, GS_EV_PARK, f);
 	gs_store_relaxed(&f->state, GS_RUNNABLE);

@@ -11,12 +11,11 @@
 #include <stdint.h>
 
 #include "backend.h"
-#include "fiber.h"
+#include "dead.h"
 
 #pragma GCC visibility push(hidden)
 
 #define GS_RUNQ_SIZE 256
-#define GS_DEAD_BATCH 32
 
 /* Protection: [O] the worker that owns the proc, [A] atomic, see runq.c. */
 struct gs_proc {
@@ -28,9 +27,7 @@ struct gs_proc {
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
 	uint32_t expressed;		     /* O: turns of express fibers */
 	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
-	uint32_t ndead;			     /* O: in dead, up to GS_DEAD_BATCH */
-	struct gs_fiber *dead;		     /* O: fibers with stacks, for the next gs_go */
-	struct gs_fiber *batch;		     /* O: GS_DEAD_BATCH more, or NULL */
+	struct gs_dead dead[2];		     /* O: fibers with stacks, cold and warm ones */
 	int64_t started, finished;	     /* O writes, gs_num_fibers reads */
 	uint64_t id_next, id_end;	     /* O: fiber ids reserved for this proc */
 	struct gs_fiber *ring[GS_RUNQ_SIZE]; /* A */

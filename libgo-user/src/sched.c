@@ -166,7 +166,16 @@ static inline void next_turn(struct gs_proc *p)
 	p->inherits = false;
 }
 
-static void run_here(struct gs_worker *w, struct gs_fiber *f)
+/* w, the proc's owner, is about to switch to f for the first time. */
+static void __attribute__((noinline)) lay(struct gs_worker *w, struct gs_fiber *f)
+{
+	if (!f->ref.stack.warm && gs_stack_of_default(&f->ref.stack))
+		gs_dead_warm(w->proc->dead, f);
+	gs_fiber_lay(f);
+}
+
+/* f, whose stack is entered, is who w runs. */
+static inline void set_running(struct gs_worker *w, struct gs_fiber *f)
 {
 	if (gs_unlikely(f->tls)) {
 		struct gs_tls *old = w->tls;
@@ -186,7 +195,14 @@ static void run_here(struct gs_worker *w, struct gs_fiber *f)
 	next_turn(w->proc);
 	gs_store_relaxed(&f->state, GS_RUNNING);
 	gs_store_relaxed(&w->cur, f);
+}
+
+static inline void run_here(struct gs_worker *w, struct gs_fiber *f)
+{
 	gs_fiber_stack_enter(f);
+	if (gs_unlikely(!f->cold))
+		lay(w, f);
+	set_running(w, f);
 }
 
 void gs_wake_idle(void)
@@ -407,9 +423,47 @@ void gs_park(gs_commit_fn commit, void *arg, enum gs_wait reason)
 	gs_park_on(gs_worker_self(), commit, arg, reason);
 }
 
+/*
+ * The fiber on w ends, and next has not begun: it gets this stack, and begins at its top. No
+ * switch, and nothing that is cold.
+ */
+static _Noreturn void __attribute__((noinline))
+succeed(struct gs_worker *w, struct gs_fiber *next, gs_commit_fn commit)
+{
+	struct gs_fiber *f = w->cur;
+	void *top;
+
+	if (gs_unlikely(!gs_stack_whole(&f->ref.stack)))
+		gs_overrun_hook(f);
+	if (gs_unlikely(gs_tls_cxx_off))
+		save_cxx(f); /* nobody's: none is handled from here on */
+	gs_store_relaxed(&f->state, GS_DEAD);
+	if (gs_traced())
+		gs_event(w, GS_EV_END, f);
+	gs_fiber_stack_enter(next);
+	gs_stack_swap(&f->ref.stack, &next->ref.stack);
+	gs_fiber_stack_leave(f);
+	commit(f, NULL);
+	top = gs_fiber_lay_cold(next);
+	set_running(w, next);
+	gs_arch_begin(top, next);
+}
+
+/* Is it worth it, and would it harm nobody? */
+static inline bool may_succeed(const struct gs_fiber *f, const struct gs_fiber *next)
+{
+	return next && !next->cold && !next->tls && !f->own && !GS_SAN_STACKS &&
+	       f->ref.stack.size == next->ref.stack.size;
+}
+
 _Noreturn void gs_sched_die(gs_commit_fn commit)
 {
-	park_fiber(gs_arch_worker(), commit, NULL, GS_WAIT_NONE, true);
+	struct gs_worker *w = gs_arch_worker();
+	struct gs_fiber *next = pick_after(w, true);
+
+	if (may_succeed(w->cur, next))
+		succeed(w, next, commit);
+	park_fiber_to(w, next, commit, NULL, GS_WAIT_NONE, true);
 	__builtin_unreachable();
 }
 

@@ -68,6 +68,9 @@ void gs_sched_finish(void);
 /* Leave this fiber for good; commit gets it when nobody is on its stack. Entered. */
 _Noreturn void gs_sched_die(gs_commit_fn commit);
 
+/* A fiber that gs_fiber_start will start, one that ended or a new one; NULL. Depth 0. */
+struct gs_fiber *gs_fiber_get(void (*fn)(void *), void *arg);
+
 /* Publish a new fiber. Entered. */
 void gs_fiber_start(struct gs_fiber *f);
 

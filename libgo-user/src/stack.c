@@ -57,6 +57,11 @@ size_t gs_stack_default(void)
 	return default_size;
 }
 
+bool gs_stack_of_default(const struct gs_stack *s)
+{
+	return s->size == default_size - GS_PAGE;
+}
+
 /* TSan must see these calls, or it takes memory used again for shared. */
 #ifdef GS_TSAN
 static long sys_mmap(size_t size, int flags)
@@ -188,6 +193,7 @@ static int get_default(struct gs_stack *s)
 	gs_store_relaxed(&s->lo, t.lo);
 	gs_store_relaxed(&s->size, default_size - GS_PAGE);
 	s->canary = t.canary;
+	s->warm = !t.fresh;
 	return 0;
 }
 
@@ -234,13 +240,14 @@ int gs_stack_get(struct gs_stack *s, size_t size)
 	gs_valgrind_stack(p + GS_PAGE, size - GS_PAGE);
 	gs_store_relaxed(&s->lo, p + GS_PAGE);
 	gs_store_relaxed(&s->size, size - GS_PAGE);
+	s->warm = false;
 	return 0;
 }
 
 void gs_stack_put(struct gs_stack *s)
 {
 	struct free_stack *f = (void *)(s->lo + s->size - GS_STACK_TOP - sizeof(*f));
-	bool odd = s->size != default_size - GS_PAGE;
+	bool odd = !gs_stack_of_default(s);
 	bool pinned = gs_arch_pin_worker();
 
 	f->lo = s->lo;

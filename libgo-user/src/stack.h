@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
+
 #define GS_STACK_DEFAULT ((size_t)256 << 10)
 #define GS_STACK_MIN ((size_t)16 << 10)
 #define GS_STACK_MAX ((size_t)1 << 30)
@@ -16,12 +18,28 @@ struct gs_stack {
 	size_t size; /* usable bytes: the top is lo + size */
 	/* a word below that an overflow reaches first, where no guard could be had; or NULL */
 	const uint64_t *canary;
+	bool warm; /* somebody ran on it: its uppermost page is there */
 };
 
 /* So many bytes at the top are not its fiber's: the last word may be another's canary. */
 #define GS_STACK_TOP ((size_t)16)
 
 #define GS_CANARY UINT64_C(0x9d3c5a7e61f08b24)
+
+/* Of fibers that no dump looks at now. */
+static inline void gs_stack_swap(struct gs_stack *a, struct gs_stack *b)
+{
+	struct gs_stack was = *a;
+
+	gs_store_relaxed(&a->lo, b->lo);
+	gs_store_relaxed(&a->size, b->size);
+	a->canary = b->canary;
+	a->warm = b->warm;
+	gs_store_relaxed(&b->lo, was.lo);
+	gs_store_relaxed(&b->size, was.size);
+	b->canary = was.canary;
+	b->warm = was.warm;
+}
 
 /* Does the word below still stand? Whoever leaves the stack asks. */
 static inline bool gs_stack_whole(const struct gs_stack *s)
@@ -32,6 +50,9 @@ static inline bool gs_stack_whole(const struct gs_stack *s)
 /* The size that zero stands for; a power of two. Before the first fiber. */
 void gs_stack_set_default(size_t size);
 size_t gs_stack_default(void);
+
+/* Has it the default size? Such stacks may be swapped. */
+bool gs_stack_of_default(const struct gs_stack *s);
 
 /*
  * Get a stack of at least `size` bytes of address space, guard included (0: the

@@ -46,6 +46,13 @@ void __tsan_release(void *addr);
 #define gs_san_fiber_name(ref, name) ((void)(ref), (void)(name))
 #endif
 
+/* They know which stack is whose: it stays so. */
+#if defined(GS_ASAN) || defined(GS_TSAN)
+#define GS_SAN_STACKS 1
+#else
+#define GS_SAN_STACKS 0
+#endif
+
 /*
  * SAN=thread looks for races in the library. Every switch is a synchronisation there, and so
  * is every lock of the scheduler's: two fibers that ran one after the other on a thread, or

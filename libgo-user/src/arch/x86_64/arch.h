@@ -28,6 +28,8 @@
 const char *gs_arch_unusable(void);
 void gs_switch(void **save, void *to);
 void gs_fiber_entry(void);
+/* What a switch to the frame of gs_arch_frame does; leaves the stack it is called on as it is. */
+_Noreturn void gs_arch_begin(void *top, void *fiber);
 extern char gs_upcall_entry[], gs_upcall_end[];
 void gs_unwind_parked(void *sp, void (*fn)(void *), void *arg);
 

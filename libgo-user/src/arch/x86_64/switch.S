@@ -85,6 +85,27 @@ gs_fiber_entry:
 	.cfi_endproc
 	.size	gs_fiber_entry, .-gs_fiber_entry
 
+/* void gs_arch_begin(void *top, void *fiber): as gs_switch to what gs_arch_frame lays there */
+	.globl	gs_arch_begin
+	.hidden	gs_arch_begin
+	.type	gs_arch_begin, @function
+	.p2align 4
+gs_arch_begin:
+	.cfi_startproc
+	.cfi_undefined %rip
+	leaq	-16(%rdi), %rsp
+	xorl	%ebp, %ebp
+	movl	$0x1f80, (%rsp)
+	movl	$0x037f, 4(%rsp)
+	ldmxcsr	(%rsp)
+	fldcw	4(%rsp)
+	movq	$0, (%rsp)
+	movq	$0, 8(%rsp)
+	movq	%rsi, %r12
+	jmp	gs_fiber_entry
+	.cfi_endproc
+	.size	gs_arch_begin, .-gs_arch_begin
+
 /*
  * void gs_unwind_parked(void *sp, void (*fn)(void *), void *arg)
  *
