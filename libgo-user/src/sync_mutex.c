@@ -35,7 +35,7 @@
 #include "sema.h"
 #include "waitq.h"
 
-#define LOCKED 1u
+#define LOCKED 1u /* sync.h has this number in line */
 #define WOKEN 2u
 #define STARVING 4u
 #define WAITERS 8u
@@ -141,16 +141,24 @@ static void __attribute__((noinline)) lock_slow(gs_mutex *m)
 	}
 }
 
+/* sync.h: state was old, and not 0. Others may wait, as long as it is free. */
+void gs_mutex_lock_slow(gs_mutex *m, uint32_t old)
+{
+	/* acquire: pairs with the release in unlock */
+	while (!(old & LOCKED))
+		if (gs_cas_acquire(&m->state, &old, old | LOCKED))
+			return;
+	lock_slow(m);
+}
+
+/* For who does not have it in line. */
 void gs_mutex_lock(gs_mutex *m)
 {
 	uint32_t old = 0;
 
-	/* acquire: pairs with the release in unlock. Others may wait, as long as it is free */
-	do {
-		if (gs_likely(gs_cas_acquire(&m->state, &old, old | LOCKED)))
-			return;
-	} while (!(old & LOCKED));
-	lock_slow(m);
+	/* acquire: pairs with the release in unlock */
+	if (gs_unlikely(!gs_cas_acquire(&m->state, &old, LOCKED)))
+		gs_mutex_lock_slow(m, old);
 }
 
 bool gs_mutex_trylock(gs_mutex *m)
@@ -210,16 +218,21 @@ static void __attribute__((noinline)) unlock_slow(gs_mutex *m)
 	gs_rt_leave();
 }
 
-void gs_mutex_unlock(gs_mutex *m)
+/* sync.h: state was old, and not LOCKED. */
+void gs_mutex_unlock_slow(gs_mutex *m, uint32_t old)
 {
-	uint32_t old = LOCKED;
-
-	/* release: pairs with the acquire in lock */
-	if (gs_likely(gs_cas_release(&m->state, &old, 0)))
-		return;
 	/* one was woken, or spins, and has not come yet: it will see to the others */
 	while ((old & (LOCKED | WOKEN | STARVING)) == (LOCKED | WOKEN))
 		if (gs_cas_release(&m->state, &old, old & ~LOCKED))
 			return;
 	unlock_slow(m);
+}
+
+void gs_mutex_unlock(gs_mutex *m)
+{
+	uint32_t old = LOCKED;
+
+	/* release: pairs with the acquire in lock */
+	if (gs_unlikely(!gs_cas_release(&m->state, &old, 0)))
+		gs_mutex_unlock_slow(m, old);
 }
