@@ -262,7 +262,8 @@ static bool dump_fiber(struct gs_fiber *f, void *arg)
 	name[sizeof(name) - 1] = '\0';
 	say(d->fd, "\nfiber %llu [%s%s%s]:%s%s\n", (unsigned long long)id, text,
 	    d->leaks && leaked(f, state) ? " (leaked)" : "",
-	    gs_load_relaxed(&f->locks) ? ", locked to thread" : "", name[0] ? " " : "", name);
+	    cold && gs_load_relaxed(&f->locks) ? ", locked to thread" : "", name[0] ? " " : "",
+	    name);
 	if (moved)
 		gs_unwind_parked(d->copy, print_parked, d);
 	else if (!cold)

@@ -122,6 +122,7 @@ void *gs_fiber_lay_cold(struct gs_fiber *f)
 	}
 	f->wake = NULL;
 	f->err = 0;
+	gs_store_relaxed(&f->locks, 0);
 	f->unwinds = false;
 	return top;
 }
@@ -140,6 +141,8 @@ static void lay_with(struct gs_fiber *f, size_t size)
 	f->arg = memcpy(top, f->arg, size);
 	gs_store_relaxed(&f->ref.sp, gs_arch_frame(top, f));
 }
+
+_Static_assert(sizeof(struct gs_fiber) == 160 || GS_SAN_STACKS, "a parked fiber's share");
 
 int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size)
 {
@@ -164,7 +167,6 @@ int gs_fiber_init(struct gs_fiber *f, void (*fn)(void *), void *arg, size_t size
 			gs_fiber_lay(f);
 	}
 	f->frozen = NULL;
-	gs_store_relaxed(&f->locks, 0);
 	gs_store_relaxed(&f->tls, NULL);
 	f->own = NULL;
 	f->handling = false;

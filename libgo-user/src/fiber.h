@@ -61,6 +61,7 @@ struct gs_fiber_cold {
 struct gs_fiber {
 	struct gs_stackref ref;	    /* W */
 	struct gs_fiber *next;	    /* Q */
+	struct gs_fiber *ahead;	    /* Q: one that comes after it there, or did once: to fetch */
 	struct gs_worker *frozen;   /* Q: continues on this worker only: interrupted, or locked */
 	struct gs_tls *tls;	    /* W: the context it brings along, or NULL; read by dumps */
 	struct gs_tls *own;	    /* I: the context it has for life, or NULL */
@@ -75,12 +76,12 @@ struct gs_fiber {
 			void *low;	/* W: interrupted; its stack pointer then, for dumps */
 			int err;	/* W: errno across a park */
 			uint32_t futex; /* stand-in of a thread: 1 = ready */
+			uint32_t locks; /* W: gs_lock_thread's nesting; read by dumps: relaxed */
 		};
 		char copy[GS_COPY]; /* W: before it begins: what arg will point to */
 	};
 	uint32_t state;	 /* W: enum gs_state; read by dumps: relaxed */
 	uint32_t turns;	 /* W: odd while its stack is in use; a dump's seqcount */
-	uint32_t locks;	 /* W: gs_lock_thread's nesting; read by dumps: relaxed */
 	uint8_t copied;	 /* I: so many bytes of copy */
 	uint8_t reason;	 /* W: enum gs_wait */
 	bool thread;	 /* I: stand-in of an ordinary thread */
@@ -121,6 +122,13 @@ static inline void gs_fiber_stack_enter(struct gs_fiber *f)
 static inline void gs_fiber_stack_leave(struct gs_fiber *f)
 {
 	gs_store_release(&f->turns, f->turns + 1);
+}
+
+/* All of it: who stood in a queue for long is in no cache. */
+static inline void gs_fiber_prefetch(const struct gs_fiber *f)
+{
+	for (size_t at = 0; at < sizeof(*f); at += 64)
+		__builtin_prefetch((const char *)f + at);
 }
 
 /* Give a dead fiber's stack and slab place back. Any depth. */

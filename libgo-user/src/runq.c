@@ -33,6 +33,9 @@ void gs_runq_init(void)
 
 #define PLACE(p, i) (&(p)->ring[(i) % GS_RUNQ_SIZE])
 
+/* So far ahead of the one that is taken out of the global queue: some are on their way then. */
+#define AHEAD 12
+
 /* Half of a full queue and f go to the global queue; false: a thief made room. */
 static bool put_slow(struct gs_proc *p, struct gs_fiber *f, uint32_t head)
 {
@@ -44,8 +47,10 @@ static bool put_slow(struct gs_proc *p, struct gs_fiber *f, uint32_t head)
 	if (!gs_cas_release(&p->line->head, &head, head + n))
 		return false;
 	batch[n] = f;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		batch[i]->next = batch[i + 1];
+		batch[i]->ahead = batch[i + AHEAD < n ? i + AHEAD : n];
+	}
 	gs_gq_put_list(&gs_global, batch[0], f, n + 1);
 	return true;
 }
@@ -205,6 +210,7 @@ static struct gs_fiber *gq_pop(struct gs_gq *q)
 
 	if (f) {
 		q->head = f->next;
+		gs_fiber_prefetch(f->ahead);
 		if (!q->head)
 			q->tail = NULL;
 		gs_store_relaxed(q->len, *q->len - 1);

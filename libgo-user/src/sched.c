@@ -525,6 +525,9 @@ void gs_ready_on(struct gs_worker *w, struct gs_fiber *f)
 		return;
 	}
 	if (w && gs_proc_of(w)) {
+		/* it runs soon, and the registers and locals of who waited long are in no cache */
+		__builtin_prefetch(f->ref.sp);
+		__builtin_prefetch((const char *)f->ref.sp + 64);
 		gs_runq_put_next(w->proc, f);
 	} else if (thread_is_poller) {
 		put_express(f);

@@ -191,7 +191,7 @@ static int get_default(struct gs_stack *s)
 		gs_valgrind_stack(t.lo, default_size - GS_PAGE);
 	}
 	gs_store_relaxed(&s->lo, t.lo);
-	gs_store_relaxed(&s->size, default_size - GS_PAGE);
+	gs_store_relaxed(&s->size, (uint32_t)(default_size - GS_PAGE));
 	s->canary = t.canary;
 	s->warm = !t.fresh;
 	return 0;
@@ -239,7 +239,7 @@ int gs_stack_get(struct gs_stack *s, size_t size)
 	s->canary = gs_guard_page(p) ? NULL : plant(p + GS_PAGE - sizeof(*s->canary));
 	gs_valgrind_stack(p + GS_PAGE, size - GS_PAGE);
 	gs_store_relaxed(&s->lo, p + GS_PAGE);
-	gs_store_relaxed(&s->size, size - GS_PAGE);
+	gs_store_relaxed(&s->size, (uint32_t)(size - GS_PAGE));
 	s->warm = false;
 	return 0;
 }

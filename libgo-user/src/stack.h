@@ -14,11 +14,11 @@
 #define GS_STACK_MAX ((size_t)1 << 30)
 
 struct gs_stack {
-	char *lo;    /* lowest usable address; the guard is the page below */
-	size_t size; /* usable bytes: the top is lo + size */
+	char *lo; /* lowest usable address; the guard is the page below */
 	/* a word below that an overflow reaches first, where no guard could be had; or NULL */
 	const uint64_t *canary;
-	bool warm; /* somebody ran on it: its uppermost page is there */
+	uint32_t size; /* usable bytes: the top is lo + size */
+	bool warm;     /* somebody ran on it: its uppermost page is there */
 };
 
 /* So many bytes at the top are not its fiber's: the last word may be another's canary. */
