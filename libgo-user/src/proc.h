@@ -22,6 +22,7 @@ struct gs_proc {
 	struct gs_line *line;
 	uint32_t id;
 	uint32_t turn;			     /* O writes, relaxed: schedulings, each of them */
+	uint32_t yields;		     /* O writes, relaxed: of its fibers */
 	bool inherits;			     /* O: who is about to run came from runnext */
 	bool owed;			     /* O: the shared queues missed their turn */
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */

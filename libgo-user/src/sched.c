@@ -55,8 +55,17 @@
 #define FAIR_SLICES 61
 #define FAIR_TURNS 4096
 
-/* Who has not switched for so long computes: see there. */
-#define COMPUTES_NS 5000
+/*
+ * A thief's looks at the others, so far apart, and how much time each switch takes of a proc that
+ * is left alone: see struct look.
+ */
+#define LOOKS 3
+#define LOOK_NS 2500
+#define SHORT_TURN_NS 250
+
+/* A queue of so many is stolen from at once, and so many procs are looked at. */
+#define LONG_QUEUE 4
+#define LOOK_PROCS 64
 
 /* So many express fibers in a row; then one of the local queue, if there is one. */
 #define EXPRESS_ROW 16
@@ -615,6 +624,7 @@ static bool commit_yield(struct gs_fiber *f, void *arg)
 	if (gs_unlikely(!gs_proc_of(w) || f->frozen))
 		return commit_global(f, NULL);
 	gs_store_relaxed(&f->state, GS_RUNNABLE);
+	gs_store_relaxed(&w->proc->yields, w->proc->yields + 1);
 	gs_runq_put(w->proc, f);
 	wake_idle_on(w);
 	return true;
@@ -762,52 +772,86 @@ static void reset_spinning(struct gs_worker *w)
 }
 
 /*
- * The fiber in a running proc's runnext is its owner's, who switches to it as soon as he
- * parks: two that answer each other stay on one processor, where they are several times as
- * fast. Unless he computes: he has not switched for so long. (Go sleeps for 3 us.)
+ * What a thief leaves to a running proc's owner. Two that answer each other stay on one processor,
+ * where they are several times as fast:
+ *
+ *  - the fiber in runnext, unless the owner computes: he has not switched between two looks. (Go
+ *    sleeps for 3 us.)
+ *  - a short queue that he goes through in no time. Those in it wait for each other, and what each
+ *    of them does takes less time than to bring it, and then the others, to another processor.
+ *    But who yields waits for nobody.
+ *
+ * Between two looks the thief touches nothing of theirs: each look takes the line away from its
+ * owner, who writes there at every switch.
  */
-static bool computes(struct gs_proc *victim)
-{
-	uint64_t next = gs_load_relaxed(&victim->line->runnext);
-	uint32_t turn = gs_load_relaxed(&victim->turn);
-	int64_t end;
+struct look {
+	uint64_t next;
+	uint32_t head, turn, yields;
+};
 
-	if (!next)
-		return false;
-	end = gs_now() + COMPUTES_NS;
-	do {
-		gs_cpu_relax();
-		if (gs_load_relaxed(&victim->turn) != turn ||
-		    gs_load_relaxed(&victim->line->runnext) != next)
-			return false;
-	} while (gs_now() < end);
-	return true;
+static void look_at(struct look *l, const struct gs_proc *victim)
+{
+	l->next = gs_load_relaxed(&victim->line->runnext);
+	l->head = gs_load_relaxed(&victim->line->head);
+	l->turn = gs_load_relaxed(&victim->turn);
+	l->yields = gs_load_relaxed(&victim->yields);
+}
+
+static bool computes(const struct look *before, const struct look *now)
+{
+	return now->next && now->next == before->next && now->turn == before->turn;
+}
+
+static bool passes(const struct look *before, const struct look *now)
+{
+	return now->head != before->head && now->yields == before->yields &&
+	       now->turn - before->turn > LOOK_NS / SHORT_TURN_NS;
+}
+
+/* before: the last look at it, if this is not the first one; made anew. */
+static struct gs_fiber *steal_from(struct gs_proc *victim, struct gs_worker *w, struct look *before,
+				   int round)
+{
+	uint32_t len = gs_runq_len(victim);
+	struct gs_fiber *f = NULL;
+	struct look now;
+
+	look_at(&now, victim);
+	if (!gs_load_relaxed(&victim->line->owner))
+		f = gs_runq_steal(w->proc, victim, true);
+	else if (round == LOOKS - 1 && computes(before, &now))
+		f = gs_runq_steal(w->proc, victim, true);
+	else if (len >= LONG_QUEUE || (len && round && !passes(before, &now)))
+		f = gs_runq_steal(w->proc, victim, false);
+	*before = now;
+	return f;
 }
 
 static struct gs_fiber *steal(struct gs_worker *w)
 {
 	uint32_t n = gs_load_relaxed(&gs_hdr->procs_used);
+	uint32_t start = gs_rt_random() % n;
+	struct look looks[LOOK_PROCS];
+	int64_t begin = 0;
 
 	if (n == 1)
 		return NULL;
-	for (int round = 0; round < 4; round++) {
-		uint32_t start = gs_rt_random() % n;
-
-		for (uint32_t i = 0; i < n; i++) {
+	for (int round = 0; round < LOOKS; round++) {
+		for (uint32_t i = 0; i < n && i < LOOK_PROCS; i++) {
 			struct gs_proc *victim = &gs_procs[(start + i) % n];
 			struct gs_fiber *f;
 
 			if (victim == w->proc)
 				continue;
-			f = gs_runq_steal(w->proc, victim, !gs_load_relaxed(&victim->line->owner));
-			if (!f && round == 3 && computes(victim))
-				f = gs_runq_steal(w->proc, victim, true);
+			f = steal_from(victim, w, &looks[i], round);
 			if (f && gs_traced())
 				gs_event_steal(w, victim, 1 + gs_runq_len(w->proc));
 			if (f)
 				return f;
 		}
-		for (int i = 0; i < 50; i++)
+		if (!begin)
+			begin = gs_now();
+		while (round < LOOKS - 1 && gs_now() < begin + (round + 1) * LOOK_NS)
 			gs_cpu_relax();
 	}
 	return NULL;
