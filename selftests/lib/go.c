@@ -535,6 +535,100 @@ TEST(no_growth)
 	RUN(churn, NULL);
 }
 
+/* ------------------------------------------------------------------------- */
+
+#if !defined(UT_TSAN) && !defined(UT_ASAN)
+static uintptr_t stands[100]; /* one proc */
+static long nstands, nunclean, ndeferred;
+
+static void deferred(void *arg)
+{
+	ndeferred++;
+}
+
+/* Ends in one of the ways there are, and leaves behind what the next one must not find. */
+static void heir(void *arg)
+{
+	uint32_t mxcsr = __builtin_ia32_stmxcsr();
+	uint16_t cw;
+	int here;
+
+	__asm__ volatile("fnstcw %0" : "=m"(cw));
+	nunclean += errno != 0 || mxcsr != 0x1f80 || cw != 0x37f ||
+		    (uintptr_t)__builtin_frame_address(0) % 16 != 0;
+	if (nstands < (long)ARRAY_SIZE(stands))
+		stands[nstands] = (uintptr_t)&here;
+	nstands++;
+	errno = EDOM;
+	__builtin_ia32_ldmxcsr(0x7f80);
+	cw = 0xf7f;
+	__asm__ volatile("fldcw %0" : : "m"(cw));
+	switch ((long)arg % 4) {
+	case 1:
+		gs_defer(deferred, NULL);
+		break;
+	case 2:
+		gs_defer(deferred, NULL);
+		gs_exit();
+	case 3:
+		leave(30);
+	}
+}
+
+static void make_heirs(void *arg)
+{
+	const int64_t end = gs_now() + ut_limit(UT_WAIT * SEC);
+	long n = ARRAY_SIZE(stands), same;
+
+	/* a slice may end in between, and another's stack be warm then */
+	do {
+		nstands = nunclean = ndeferred = same = 0;
+		for (long i = 0; i < n; i++)
+			CHECK_EQ(gs_go(heir, (void *)i), 0);
+		UNTIL(gs_num_fibers() == 1);
+		CHECK_EQ(nstands, n);
+		CHECK_EQ(nunclean, 0);
+		CHECK_EQ(ndeferred, n / 2);
+		for (long i = 1; i < n; i++)
+			same += stands[i] == stands[0];
+	} while (same < n * 9 / 10 && gs_now() < end);
+	CHECK_GE(same, n * 9 / 10);
+}
+
+/* fibers that end one after the other run on one stack, and find nothing of each other */
+TEST(heirs)
+{
+	ut_set_procs(1);
+	RUN(make_heirs, NULL);
+}
+
+static void go_crowd(void *arg)
+{
+	const long n = ut_count(20000, 2000);
+	long before = rss_pages(), started;
+
+	for (long i = 0; i < n; i++)
+		CHECK_EQ(gs_go(count, NULL), 0);
+	started = rss_pages() - before;
+	UNTIL(LOAD(done_count) == n);
+	UNTIL(gs_num_fibers() == 1);
+	dprintf(1, "# pages for %ld fibers: %ld when started, %ld when they ran\n", n, started,
+		rss_pages() - before);
+	/* a stack that is touched takes one at least */
+	CHECK_LE(rss_pages() - before, n / 3);
+}
+
+/* a fiber that has not begun, and one that does not wait, costs no page of a stack */
+TEST(crowd)
+{
+	ut_set_procs(1);
+	unsetenv("GSCHED_STACK");
+	/* canaries would be on other stacks' pages */
+	setenv("GSCHED_GUARD", "auto", 1);
+	RUN(go_crowd, NULL);
+}
+#endif
+
 static void go_nil(void *arg)
 {
 	gs_go(NULL, NULL);
