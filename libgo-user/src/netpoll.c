@@ -287,7 +287,7 @@ static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct wai
 	 * moment ago: that one is our proc's next, and need not wait until the poller runs.
 	 */
 	if (gs_worker_self())
-		gs_np->poll();
+		gs_poller_look(false);
 	gs_lock_acquire(&pd->lock);
 	if (pd->gen != turn.gen) {
 		w->result = -ECANCELED;

@@ -145,6 +145,9 @@ struct gs_netpoll {
 	/* Wait for events until the deadline (0 none), and report them. Poller only. */
 	void (*wait)(int64_t deadline);
 
+	/* Wait until then for all but the events of descriptors. Poller only. */
+	void (*nap)(int64_t until);
+
 	/* Report those of descriptors that are there, without waiting. Depth raised. */
 	void (*poll)(void);
 
@@ -176,6 +179,7 @@ extern uint32_t gs_io_waiting;
 int gs_epoll_init(void);
 int gs_epoll_watch(int fd, void (*fn)(void));
 void gs_epoll_wait(int64_t deadline);
+void gs_epoll_nap(int64_t until);
 void gs_epoll_poll(void);
 void gs_epoll_wake(void);
 int gs_epoll_arm(int fd, uint32_t events, struct gs_pd *pd);

@@ -9,7 +9,6 @@
 #include "netpoll.h"
 
 #define EVENTS 128
-#define EVENTS_POLL 16
 
 /* fds and pds in one word: a pd is told by its descriptor */
 #define OWN_WAKE (~0ull)
@@ -67,18 +66,22 @@ static void wake_seen(void)
 	gs_xchg_seq(&woken, 0);
 }
 
+static struct timespec time_left(int64_t deadline)
+{
+	int64_t left = deadline ? deadline - gs_now() : 0;
+
+	if (left < 0)
+		left = 0;
+	return (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+}
+
 static long wait_events(struct epoll_event *ev, int64_t deadline)
 {
 	static bool no_pwait2; /* the poller's */
-	int64_t left = deadline ? deadline - gs_now() : 0;
-	struct timespec ts = {0};
+	struct timespec ts = time_left(deadline);
 	struct pollfd p = {.fd = set, .events = POLLIN};
 	long r;
 
-	if (left > 0) {
-		ts.tv_sec = left / 1000000000;
-		ts.tv_nsec = left % 1000000000;
-	}
 	if (!no_pwait2) {
 		r = gs_syscall6(SYS_epoll_pwait2, set, (long)ev, EVENTS, deadline ? (long)&ts : 0,
 				0, 0);
@@ -112,11 +115,24 @@ void gs_epoll_wait(int64_t deadline)
 		watch_fn();
 }
 
+void gs_epoll_nap(int64_t until)
+{
+	struct pollfd p[2] = {{.fd = wake_fd, .events = POLLIN},
+			      {.fd = watch_fd, .events = POLLIN}};
+	struct timespec ts = time_left(until);
+
+	gs_syscall6(SYS_ppoll, (long)p, 2, (long)&ts, 0, 0, 0);
+	if (p[0].revents)
+		wake_seen();
+	if (p[1].revents > 0)
+		watch_fn();
+}
+
 /* What is the poller's own stays for it: both are level-triggered. */
 void gs_epoll_poll(void)
 {
-	struct epoll_event ev[EVENTS_POLL];
-	long n = gs_syscall6(SYS_epoll_pwait, set, (long)ev, EVENTS_POLL, 0, 0, 0);
+	struct epoll_event ev[EVENTS];
+	long n = gs_syscall6(SYS_epoll_pwait, set, (long)ev, EVENTS, 0, 0, 0);
 
 	for (long i = 0; i < n; i++) {
 		int fd = (int)ev[i].data.u64;
@@ -159,6 +175,7 @@ const struct gs_netpoll gs_netpoll_epoll = {
 	.name = "epoll",
 	.init = gs_epoll_init,
 	.wait = gs_epoll_wait,
+	.nap = gs_epoll_nap,
 	.poll = gs_epoll_poll,
 	.wake = gs_epoll_wake,
 	.arm = gs_epoll_arm,

@@ -145,6 +145,15 @@ static void uring_wait(int64_t deadline)
 	uring_reap();
 }
 
+static void uring_nap(int64_t until)
+{
+	if (gs_load_acquire(&inbox))
+		submit_all();
+	uring_reap();
+	gs_epoll_nap(until);
+	uring_reap();
+}
+
 static void uring_submit(struct gs_file_op *op)
 {
 	struct gs_file_op *head = gs_load_relaxed(&inbox);
@@ -161,6 +170,7 @@ const struct gs_netpoll gs_netpoll_uring = {
 	.name = "uring",
 	.init = uring_init,
 	.wait = uring_wait,
+	.nap = uring_nap,
 	.poll = gs_epoll_poll,
 	.wake = gs_epoll_wake,
 	.arm = gs_epoll_arm,

@@ -3,6 +3,7 @@
 #ifndef GS_POLLER_H
 #define GS_POLLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct gs_netpoll;
@@ -12,6 +13,12 @@ int gs_poller_start(const struct gs_netpoll *np);
 
 /* A deadline earlier than header.poll_until was set. Never blocks. Any thread. */
 void gs_poller_wake(void);
+
+/*
+ * By a worker: look whether descriptors that fibers wait for are ready, unless those that were
+ * found last wait yet; idle: there is nothing else to do. Depth raised.
+ */
+void gs_poller_look(bool idle);
 
 /* To be called on the poller's thread every `period` ns. Before it starts; two at most. */
 void gs_poller_add_periodic(void (*fn)(void), int64_t period);

@@ -29,6 +29,10 @@ struct gs_proc {
 	uint32_t expressed;		     /* O: turns of express fibers */
 	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
 	struct gs_dead dead[2];		     /* O: fibers with stacks, cold and warm ones */
+	bool fast;			     /* O: none of its fibers computes: poller.c */
+	uint32_t pace_turn;		     /* O: turn when that was last looked at */
+	int64_t pace_time;		     /* O: when that was */
+	uint32_t look_tail;		     /* O: behind those that the last look queued */
 	int64_t started, finished;	     /* O writes, gs_num_fibers reads */
 	uint64_t id_next, id_end;	     /* O: fiber ids reserved for this proc */
 	struct gs_fiber *ring[GS_RUNQ_SIZE]; /* A */

@@ -71,6 +71,7 @@
 #define EXPRESS_ROW 16
 
 void (*gs_late_hook)(void);
+void (*gs_look_hook)(bool idle);
 void (*gs_overrun_hook)(const struct gs_fiber *f);
 
 static __thread struct gs_fiber thread_fiber = {.thread = true};
@@ -555,6 +556,13 @@ void gs_ready_express(struct gs_fiber *f)
 {
 	struct gs_worker *w = gs_worker_self();
 
+	if (w && w->gathers && !f->thread && !f->frozen) {
+		gs_race_release(f);
+		set_runnable(w, f);
+		gs_runq_put(w->proc, f);
+		wake_idle_on(w);
+		return;
+	}
 	/* with nobody else about, next is as soon, and stays on this processor */
 	if (f->thread || f->frozen ||
 	    (w && gs_proc_of(w) && gs_runq_empty(w->proc) &&
@@ -970,6 +978,10 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 		return f;
 	}
 	f = gs_gq_get(&gs_bound);
+	if (f)
+		return f;
+	gs_look_hook(true);
+	f = gs_runq_get(p);
 	if (f)
 		return f;
 	if (!w->spinning) {

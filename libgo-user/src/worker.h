@@ -28,6 +28,7 @@ struct gs_worker {
 	struct gs_fiber *prev;	 /* who was just left; gs_sched_finish completes it */
 	gs_commit_fn commit;	 /* prev's */
 	void *commit_arg;
+	bool gathers;  /* what becomes ready outside is queued here, in order */
 	bool spinning; /* it is counted in header.spinning */
 	bool ending;   /* its locked fiber has ended: so does the thread */
 	uint32_t rng;
