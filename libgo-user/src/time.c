@@ -341,6 +341,12 @@ static bool func_change(struct gs_timer *base, int64_t when)
 	gs_rt_enter();
 	gs_race_release(t); /* to take_expired: the poller is in between */
 	gs_lock_acquire(&t->lock);
+	active = when && gs_rtimer_put_off(&base->rt, when);
+	if (active) {
+		gs_lock_release(&t->lock);
+		gs_rt_leave();
+		return true;
+	}
 	active = gs_rtimer_stop(&base->rt);
 	if (when) {
 		if (!active)

@@ -12,6 +12,9 @@
  * root has at most that many children of different rank in front, behind which stand
  * those it had when it won them: no removal takes long.
  *
+ * A timer that is put off, as a connection's deadline with each read, stays where it is until
+ * that time, and is moved then, once (so do Go's).
+ *
  * The poller alone runs timers, so no proc must be awake for one and a busy proc
  * delays none. Arming versus the poller's sleep (uapi section 11):
  *
@@ -131,14 +134,19 @@ static struct gs_rtimer *merge_pairs(struct gs_rtimer *list)
 	return root;
 }
 
+static void set_deadline(struct gs_heap *h)
+{
+	/* release: pairs with gs_timers_next in gs_timers_pending */
+	gs_store_release(h->deadline, h->root ? (uint64_t)h->root->when : 0);
+}
+
 static void heap_remove(struct gs_heap *h, struct gs_rtimer *t)
 {
 	struct gs_rtimer *rest = merge_pairs(t->child);
 
 	if (t == h->root) {
 		h->root = rest;
-		/* release: pairs with gs_timers_next in gs_timers_pending */
-		gs_store_release(h->deadline, rest ? (uint64_t)rest->when : 0);
+		set_deadline(h);
 	} else {
 		if (t->prev->child == t)
 			t->prev->child = t->next;
@@ -153,6 +161,42 @@ static void heap_remove(struct gs_heap *h, struct gs_rtimer *t)
 	gs_store_release(&t->armed, false);
 }
 
+/* A tree of its own, for add_tree. */
+static void make_tree(struct gs_rtimer *t)
+{
+	t->when = t->due;
+	t->child = NULL;
+	t->next = NULL;
+	t->prev = NULL;
+	t->rank = 0;
+}
+
+/* The root's time has come, but it was put off. */
+static void move_root(struct gs_heap *h)
+{
+	struct gs_rtimer *t = h->root;
+
+	h->root = merge_pairs(t->child);
+	make_tree(t);
+	add_tree(h, t);
+	set_deadline(h);
+}
+
+bool gs_rtimer_put_off(struct gs_rtimer *t, int64_t when)
+{
+	struct gs_heap *h = t->heap;
+	bool later;
+
+	if (!gs_load_acquire(&t->armed))
+		return false;
+	gs_lock_acquire(&h->lock);
+	later = t->armed && when >= t->when;
+	if (later)
+		t->due = when;
+	gs_lock_release(&h->lock);
+	return later;
+}
+
 bool gs_rtimer_set(struct gs_rtimer *t, int64_t when)
 {
 	struct gs_worker *w = gs_worker_self();
@@ -161,28 +205,17 @@ bool gs_rtimer_set(struct gs_rtimer *t, int64_t when)
 
 	if (when < 1)
 		when = 1; /* 0 means none */
-	if (gs_load_acquire(&t->armed)) {
-		bool same;
-
-		gs_lock_acquire(&h->lock);
-		same = t->armed && t->when == when;
-		if (t->armed && !same)
-			heap_remove(h, t);
-		gs_lock_release(&h->lock);
-		if (same)
-			return false;
-	}
+	if (gs_rtimer_put_off(t, when))
+		return false;
+	gs_rtimer_stop(t);
 	if (w && w->proc_tag)
 		h = &heaps[w->proc_tag - 1];
 	else if (!h)
 		h = &heaps[GS_MAXPROCS];
 	gs_lock_acquire(&h->lock);
-	t->when = when;
+	t->due = when;
 	t->heap = h;
-	t->child = NULL;
-	t->next = NULL;
-	t->prev = NULL;
-	t->rank = 0;
+	make_tree(t);
 	gs_store_relaxed(&t->armed, true);
 	add_tree(h, t);
 	first = h->root == t;
@@ -238,6 +271,11 @@ static void heap_run(struct gs_heap *h, int64_t now)
 		if (!t || t->when > now) {
 			gs_lock_release(&h->lock);
 			return;
+		}
+		if (t->due > now) {
+			move_root(h);
+			gs_lock_release(&h->lock);
+			continue;
 		}
 		gs_store_relaxed(&runs, runs + 1);
 		/*

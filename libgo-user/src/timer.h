@@ -18,13 +18,14 @@
 struct gs_heap;
 
 /*
- * Zeroed, then fn set, is initialised. when, child, next, prev, rank and h->root are
+ * Zeroed, then fn set, is initialised. when, due, child, next, prev, rank and h->root are
  * protected by the heap's lock. armed is set by the owner; cleared, with release, under
  * the heap's lock as the last thing that is done with a timer there: so an owner who
  * reads false with acquire has it to himself, without the lock.
  */
 struct gs_rtimer {
-	int64_t when; /* ns CLOCK_MONOTONIC */
+	int64_t when; /* ns CLOCK_MONOTONIC: its place in the heap */
+	int64_t due;  /* when it shall fire: not earlier */
 	void (*fn)(struct gs_rtimer *t);
 	struct gs_heap *heap; /* owner: the one it is or was armed in */
 	struct gs_rtimer *child, *next, *prev;
@@ -45,6 +46,9 @@ bool gs_rtimer_set(struct gs_rtimer *t, int64_t when);
 
 /* The same, and wakes the poller where necessary. */
 void gs_rtimer_arm(struct gs_rtimer *t, int64_t when);
+
+/* The same if it is armed, and for an earlier time; else false, and nothing is changed. */
+bool gs_rtimer_put_off(struct gs_rtimer *t, int64_t when);
 
 bool gs_rtimer_stop(struct gs_rtimer *t);
 
