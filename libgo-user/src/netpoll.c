@@ -32,7 +32,7 @@
 
 #include "base/syscall.h"
 #include "poller.h"
-#include "sched.h"
+#include "sched_int.h"
 #include "worker.h"
 
 #define CHUNK 256
@@ -275,7 +275,7 @@ static int wait_plain(struct gs_pd *pd, int fd, uint32_t events, int dir, int64_
 
 static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct waiter *w)
 {
-	bool owned = false;
+	bool owned = false, found;
 
 	if (gs_rt_start())
 		return wait_plain(pd, fd, w->events, w->dir, w->until);
@@ -286,8 +286,7 @@ static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct wai
 	 * Who waits for an answer has often made another one's descriptor ready just now, a
 	 * moment ago: that one is our proc's next, and need not wait until the poller runs.
 	 */
-	if (gs_worker_self())
-		gs_poller_look(false);
+	found = gs_worker_self() && gs_poller_look(false);
 	gs_lock_acquire(&pd->lock);
 	if (pd->gen != turn.gen) {
 		w->result = -ECANCELED;
@@ -302,6 +301,9 @@ static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct wai
 	}
 	if (w->queued && !owned) {
 		gs_lock_release(&pd->lock);
+		if (found)
+			gs_wake_idle();
+		found = false;
 		gs_rt_leave();
 		arm(pd, fd);
 		gs_rt_enter();
@@ -315,6 +317,8 @@ static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct wai
 			gs_rtimer_sync(&w->timer);
 	} else {
 		gs_lock_release(&pd->lock);
+		if (found)
+			gs_wake_idle();
 	}
 	gs_rt_leave();
 	gs_fetch_sub_seq(&gs_io_waiting, 1);

@@ -92,34 +92,40 @@ static bool nobody_computes(struct gs_proc *p, int64_t now)
 	return p->fast || (gs_runq_empty(p) && !gs_load_relaxed(&gs_hdr->global_len));
 }
 
-void gs_poller_look(bool idle)
+bool gs_poller_look(bool idle)
 {
 	struct gs_worker *w = gs_worker_self();
 	struct gs_proc *p = gs_proc_of(w);
-	uint32_t tail;
+	uint32_t tail, found;
+	bool alone;
 	int64_t now;
 
 	if (!p || !gs_load_relaxed(&gs_io_waiting))
-		return;
+		return false;
 	/* those of the last look first: meanwhile more become ready, and a look is a call */
 	if ((int32_t)(p->look_tail - gs_load_relaxed(&p->line->head)) > 0)
-		return;
+		return false;
 	now = gs_now();
 	gs_store_relaxed(&looked, now);
-	w->gathers = nobody_computes(p, now);
+	alone = gs_runq_empty(p);
 	tail = gs_load_relaxed(&p->line->tail);
+	w->gathers = nobody_computes(p, now);
 	gs_np->poll();
-	p->look_tail = gs_load_relaxed(&p->line->tail);
-	if (p->look_tail == tail)
-		p->look_tail = gs_load_relaxed(&p->line->head);
 	w->gathers = false;
+	found = gs_load_relaxed(&p->line->tail) - tail;
+	p->look_tail = found ? tail + found : gs_load_relaxed(&p->line->head);
+	if (found == 1 && alone)
+		return true;
+	if (found)
+		gs_wake_idle();
 	if (!idle || !gs_runq_empty(p))
-		return;
+		return false;
 	gs_store_relaxed(&looked, 0);
 	/* pairs with the one in nap */
 	gs_full_fence();
 	if (gs_load_relaxed(&napping))
 		gs_np->wake();
+	return false;
 }
 
 /* Until next at most. False: it is not the time for it. */

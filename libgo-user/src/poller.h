@@ -17,8 +17,11 @@ void gs_poller_wake(void);
 /*
  * By a worker: look whether descriptors that fibers wait for are ready, unless those that were
  * found last wait yet; idle: there is nothing else to do. Depth raised.
+ *
+ * True: one was found, and nobody was woken for it, for the caller's proc has nothing else to
+ * run: the caller parks, or calls gs_wake_idle.
  */
-void gs_poller_look(bool idle);
+bool gs_poller_look(bool idle);
 
 /* To be called on the poller's thread every `period` ns. Before it starts; two at most. */
 void gs_poller_add_periodic(void (*fn)(void), int64_t period);

@@ -71,7 +71,7 @@
 #define EXPRESS_ROW 16
 
 void (*gs_late_hook)(void);
-void (*gs_look_hook)(bool idle);
+bool (*gs_look_hook)(bool idle);
 void (*gs_overrun_hook)(const struct gs_fiber *f);
 
 static __thread struct gs_fiber thread_fiber = {.thread = true};
@@ -447,6 +447,7 @@ succeed(struct gs_worker *w, struct gs_fiber *next, gs_commit_fn commit)
 		gs_overrun_hook(f);
 	if (gs_unlikely(gs_tls_cxx_off))
 		save_cxx(f); /* nobody's: none is handled from here on */
+	gs_store_relaxed(&f->reason, GS_WAIT_NONE);
 	gs_store_relaxed(&f->state, GS_DEAD);
 	if (gs_traced())
 		gs_event(w, GS_EV_END, f);
@@ -559,8 +560,7 @@ void gs_ready_express(struct gs_fiber *f)
 	if (w && w->gathers && !f->thread && !f->frozen) {
 		gs_race_release(f);
 		set_runnable(w, f);
-		gs_runq_put(w->proc, f);
-		wake_idle_on(w);
+		gs_runq_put(w->proc, f); /* Enqueue (2) is gs_poller_look's */
 		return;
 	}
 	/* with nobody else about, next is as soon, and stays on this processor */
@@ -981,7 +981,7 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 	if (f)
 		return f;
 	gs_look_hook(true);
-	f = gs_runq_get(p);
+	f = gs_runq_get(p); /* what was found alone */
 	if (f)
 		return f;
 	if (!w->spinning) {

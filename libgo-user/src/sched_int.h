@@ -57,7 +57,7 @@ void gs_sched_preempted(void);
 extern void (*gs_late_hook)(void);
 
 /* gs_poller_look. Set before the first worker. */
-extern void (*gs_look_hook)(bool idle);
+extern bool (*gs_look_hook)(bool idle);
 
 /* A fiber that leaves its stack has overrun it (gs_stack_whole); set before the first fiber. */
 extern void (*gs_overrun_hook)(const struct gs_fiber *f);
