@@ -258,7 +258,7 @@ static long order_read(struct puppet *p, long arg)
 }
 
 /* a sleeps in read(2), by that order, until b has its proc and it has been told nothing yet. */
-static bool rob(FIXTURE_DATA(sigurg) *self, long (*order)(struct puppet *p, long arg))
+static bool rob(FIXTURE_DATA(sigurg) * self, long (*order)(struct puppet *p, long arg))
 {
 	if (pipe(pipefd))
 		return false;
