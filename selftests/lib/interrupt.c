@@ -730,8 +730,32 @@ TEST(frozen)
 	go(_metadata, (struct run){procs(2), 100, 24, 9, "frozen"});
 }
 
+/* Ends a process that hangs, which is a fault seen: in a lock that nobody will release, mostly. */
+static void *end_if_stuck(void *arg)
+{
+	const int64_t often = ut_limit(3 * SEC);
+	const struct timespec ts = {.tv_sec = often / SEC, .tv_nsec = often % SEC};
+	long before = -1;
+
+	for (;;) {
+		long now = 0;
+
+		for (size_t k = 0; k < WORKS; k++)
+			now += LOAD(worked[k]);
+		if (now == before)
+			_exit(3);
+		before = now;
+		nanosleep(&ts, NULL);
+	}
+	return NULL;
+}
+
 static void unprotected(void *arg)
 {
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, end_if_stuck, NULL))
+		abort();
 	_exit(do_run());
 }
 
