@@ -417,12 +417,20 @@ static void park_thread(struct gs_fiber *f, gs_commit_fn commit, void *arg)
 	gs_store_relaxed(&f->futex, 0);
 }
 
+/* In a signal handler, that is: the stack is the worker's and the next handler's. */
+static inline bool on_signal_stack(const struct gs_worker *w)
+{
+	return (uintptr_t)__builtin_frame_address(0) - (uintptr_t)w->signal_stack < w->signal_size;
+}
+
 void gs_park_on(struct gs_worker *w, gs_commit_fn commit, void *arg, enum gs_wait reason)
 {
 	if (!w) {
 		park_thread(&thread_fiber, commit, arg);
 		return;
 	}
+	if (gs_unlikely(on_signal_stack(w)))
+		gs_panic("gsched: fiber parks in a signal handler");
 	if (gs_unlikely(w->slot->depth != 1))
 		gs_panic("gsched: fiber parks between gs_nopreempt_begin and gs_nopreempt_end");
 	park_fiber(w, commit, arg, reason, false);
@@ -716,7 +724,9 @@ void gs_yield(void)
 		sched_yield();
 		return;
 	}
-	next = gs_likely(w->slot->depth == 1 && !w->cur->frozen) ? pick_fast(w) : NULL;
+	next = gs_likely(w->slot->depth == 1 && !w->cur->frozen && !on_signal_stack(w))
+		       ? pick_fast(w)
+		       : NULL;
 	if (gs_likely(next != NULL))
 		park_fiber_to(w, next, commit_yield, NULL, GS_WAIT_YIELD, false);
 	else if (gs_sched_has_work(w) || some_retired())

@@ -33,8 +33,10 @@ struct gs_worker {
 	bool ending;   /* its locked fiber has ended: so does the thread */
 	uint32_t rng;
 	struct gs_stackref g0;
-	char *upcall_area;	   /* top of it; NULL: it is tls's */
-	char *signal_stack;	   /* bottom of it; NULL: not ours */
+	char *upcall_area;  /* top of it; NULL: it is tls's */
+	char *signal_stack; /* bottom of it */
+	uint32_t signal_size;
+	bool signal_ours;	   /* unmapped with the worker */
 	struct gs_tls *tls;	   /* the context it holds, NULL: its thread's own */
 	struct gs_tls *spare;	   /* what it held before its fiber brought its own */
 	void *native_tp;	   /* I: its thread's own thread pointer */

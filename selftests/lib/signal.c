@@ -10,6 +10,7 @@
 #include <gsched/io.h>
 #include <gsched/select.h>
 #include <gsched/signal.h>
+#include <gsched/sync.h>
 #include <gsched/typed.h>
 
 #include "util.h"
@@ -1003,6 +1004,70 @@ static void in_vfork(void *arg)
 TEST(child_of_a_vfork)
 {
 	RUN(in_vfork, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* What a handler may not do                                                   */
+
+static intptr_t way; /* before the handler */
+static gs_chan *nobody_sends;
+static gs_mutex held;
+
+static void park_in_handler(int sig)
+{
+	(void)sig;
+	switch (way) {
+	case 0:
+		gs_yield();
+		break;
+	case 1:
+		gs_sleep(MS);
+		break;
+	case 2:
+		gs_chan_recv(nobody_sends, NULL);
+		break;
+	default:
+		gs_mutex_lock(&held);
+	}
+	_exit(50);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void handler_parks(void *arg)
+{
+	(void)arg;
+	nobody_sends = new_chan(0);
+	gs_mutex_lock(&held);
+	gs_go(nothing, NULL);
+	handle(SIGUSR1, park_in_handler);
+	raise(SIGUSR1);
+}
+
+static void run_handler_parks(void *arg)
+{
+	way = (intptr_t)arg;
+	ut_set_procs(1);
+	gs_run(handler_parks, NULL);
+	_exit(51);
+}
+
+/* the stack it would leave is its worker's, and the next handler's */
+TEST(handler_park_panics)
+{
+#ifdef UT_TSAN
+	SKIP(return, "TSan calls handlers on the fiber's stack");
+#endif
+	for (intptr_t i = 0; i < 4; i++) {
+		struct ut_child *c = ut_child_run(run_handler_parks, (void *)i, 20 * SEC);
+
+		EXPECT_EQ(2, c->status);
+		EXPECT_SAYS(c, "gsched: fiber parks in a signal handler");
+		free(c);
+	}
 }
 
 /* ------------------------------------------------------------------------- */
