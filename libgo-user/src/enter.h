@@ -70,7 +70,7 @@ static inline void gs_leave_worker(void)
 
 static inline void gs_leave(void)
 {
-	if (gs_arch_slot())
+	if (gs_arch_self())
 		gs_leave_worker();
 }
 

@@ -82,28 +82,26 @@ static __thread bool thread_is_poller;
 
 struct gs_worker *gs_worker_self(void)
 {
-	struct gs_slot *slot = gs_arch_slot();
-
-	return slot ? slot->worker : NULL;
+	return gs_arch_self();
 }
 
 uint32_t gs_proc_here(void)
 {
-	struct gs_slot *slot = gs_arch_slot();
+	struct gs_worker *w = gs_arch_self();
 
-	return slot ? slot->worker->proc_tag : 0;
+	return w ? w->proc_tag : 0;
 }
 
 bool gs_on_fiber(void)
 {
-	return gs_arch_slot() != NULL;
+	return gs_arch_self() != NULL;
 }
 
 struct gs_fiber *gs_self(void)
 {
-	struct gs_slot *slot = gs_arch_slot();
+	struct gs_worker *w = gs_arch_self();
 
-	return slot ? slot->worker->cur : &thread_fiber;
+	return w ? w->cur : &thread_fiber;
 }
 
 struct gs_fiber *gs_self_outside(void)
@@ -157,8 +155,7 @@ static void set_proc(struct gs_worker *w, uint32_t tag)
 void gs_sched_hold_tls(struct gs_worker *w, struct gs_tls *t)
 {
 	if (gs_likely(!gs_tls_unprotected)) {
-		gs_arch_set_tp(t->tp);
-		w->slot->tls = t->tp;
+		gs_arch_hold(w->slot, t->tp);
 	}
 	w->slot->area = t->area;
 	w->tls = t;

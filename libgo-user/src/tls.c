@@ -562,10 +562,15 @@ static int renew(struct dl_phdr_info *info, size_t size, void *arg)
 			return 0;
 	}
 	if (tls) {
+		/* who is interrupted in between would be on no worker */
+		gs_arch_pin();
 		memcpy(info->dlpi_tls_data, (void *)(info->dlpi_addr + tls->p_vaddr),
 		       tls->p_filesz);
 		memset((char *)info->dlpi_tls_data + tls->p_filesz, 0,
 		       tls->p_memsz - tls->p_filesz);
+		gs_arch_set_here(true);
+		/* what it was asked for meanwhile is done when it ends, in a moment */
+		gs_arch_unpin();
 	}
 	return 0;
 }

@@ -20,6 +20,7 @@ bool gs_arch_gs;
 long gs_arch_errno_off;
 
 static __thread struct gs_slot *tls_slot;
+__thread bool gs_arch_here;
 
 struct gs_slot *__attribute__((noinline)) gs_arch_tls_slot(void)
 {
@@ -51,8 +52,11 @@ void gs_arch_set_slot(struct gs_slot *slot)
 	tls_slot = slot;
 	if (slot)
 		slot->tls = gs_arch_tp();
-	if (gs_load_relaxed(&gs_arch_gs))
-		__asm__ volatile("wrgsbase %0" ::"r"(slot) : "memory");
+	if (!gs_load_relaxed(&gs_arch_gs))
+		return;
+	gs_arch_set_here(false);
+	__asm__ volatile("wrgsbase %0" ::"r"(slot) : "memory");
+	gs_arch_set_here(slot);
 }
 
 void gs_arch_frame_of(struct _Unwind_Context *context, struct gs_arch_frame_regs *regs)
