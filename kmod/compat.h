@@ -11,11 +11,24 @@
 #include <linux/rseq.h>
 #include <linux/sched.h>
 #include <linux/sched/jobctl.h>
+#include <linux/task_work.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 
 #if !defined(CONFIG_PREEMPT_NOTIFIERS)
 #error "gsched needs CONFIG_PREEMPT_NOTIFIERS (KVM selects it)"
+#endif
+
+/*
+ * GSCHED_TASK_WORK (Kbuild): this kernel exports task_work_add(). Else SIGURG is no choice,
+ * and there must be redirects. GSCHED_NO_TASK_WORK is for trying that out.
+ */
+#if defined(GSCHED_TASK_WORK) && !defined(GSCHED_NO_TASK_WORK)
+#define GSCHED_SIGURG	1
+#define gsched_task_work_add(task, work)	task_work_add((task), (work), TWA_RESUME)
+#else
+#define GSCHED_SIGURG	0
+#define gsched_task_work_add(task, work)	((void)(work), -EOPNOTSUPP)
 #endif
 
 /* For current in sched_out: did it leave the run queue? */

@@ -15,7 +15,12 @@
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/uaccess.h>
+#include "compat.h"
 #include "gsched.h"
+
+#if !GSCHED_REDIRECT && !GSCHED_SIGURG
+#error "gsched needs CONFIG_USER_RETURN_NOTIFIER (KVM selects it) or task_work_add()"
+#endif
 
 #define SLICE_MIN_NS	(100 * NSEC_PER_USEC)
 #define SLICE_MAX_NS	(10 * NSEC_PER_SEC)
@@ -27,11 +32,12 @@ MODULE_PARM_DESC(slice_us, "time slice in us where SETUP names none, 100 to 1000
 
 static bool sigurg = !GSCHED_REDIRECT;
 module_param(sigurg, bool, 0644);
-MODULE_PARM_DESC(sigurg, "upcalls by SIGURG, as on kernels that can do no better");
+MODULE_PARM_DESC(sigurg, "upcalls by SIGURG where the kernel has task_work_add() for modules");
 
 static u64 features(void)
 {
-	u64 upcall = GSCHED_REDIRECT && !READ_ONCE(sigurg) ? GSCHED_F_UPCALL : GSCHED_F_SIGURG;
+	bool signals = GSCHED_SIGURG && (!GSCHED_REDIRECT || READ_ONCE(sigurg));
+	u64 upcall = signals ? GSCHED_F_SIGURG : GSCHED_F_UPCALL;
 
 	return GSCHED_F_HANDOFF | GSCHED_F_TICK | upcall;
 }
@@ -97,19 +103,21 @@ static long do_setup(struct file *file, struct gsched_setup __user *arg)
 	if (copy_from_user(&setup, arg, sizeof(setup)))
 		return -EFAULT;
 	err = check_setup(&setup);
-	if (copy_to_user(arg, &setup, sizeof(setup)))
-		return -EFAULT;
-	if (err)
+	if (err && err != -EPROTO && err != -EOPNOTSUPP)
 		return err;
-	context = gsched_context_create(&setup);
-	if (IS_ERR(context))
-		return PTR_ERR(context);
-	if (!publish(file, context)) {
-		/* Another thread was faster. */
-		gsched_context_put(context);
-		return -EBUSY;
+	if (!err) {
+		context = gsched_context_create(&setup);
+		if (IS_ERR(context))
+			return PTR_ERR(context);
 	}
-	return 0;
+	if (copy_to_user(arg, &setup, sizeof(setup)))
+		err = -EFAULT;
+	/* Or another thread was faster. */
+	if (!err && !publish(file, context))
+		err = -EBUSY;
+	if (err && context)
+		gsched_context_put(context);
+	return err;
 }
 
 static long do_park(struct gsched_worker *worker, const struct gsched_park __user *arg,

@@ -23,9 +23,11 @@
  * What the module reads from there (queue ends, lengths, depth) is policy: a
  * wrong value costs the program work, never the kernel memory or time.
  *
- * Locks: context->mutex > rq->lock > context->lock. The latter is taken in
- * sched_out and is the innermost of all: nothing is woken under it, except by
- * irq_work; nothing is allocated, printed or copied to or from user space.
+ * Locks: context->mutex > rq->lock > context->lock > the lock of an hrtimer base.
+ * context->lock is taken in sched_out: nothing is woken under it, except by
+ * irq_work; nothing is allocated, printed or copied to or from user space; and
+ * the tick is started, which is a hard timer, as those of the scheduler's own
+ * that are started under rq->lock.
  */
 #ifndef _GSCHED_KMOD_H
 #define _GSCHED_KMOD_H
@@ -222,7 +224,10 @@ enum gsched_parked {
  * @why: O, what gsched_upcall() said last of LOST; cleared with @away
  * @gone: its own thread only: it has left its program by exec, and is freed when the
  *	thread ends
- * @aborted: O, its thread's rseq section was aborted for the upcall that is due
+ * @aborted: O, its thread's rseq section was aborted for the upcall that is due; cleared
+ *	with it
+ * @refused: O, PREEMPT is due since an upcall was refused
+ * @off: its own thread and under L: it keeps its proc, but is stopped, frozen or asleep
  * @parked: L, enum gsched_parked
  * @standby: L, place on context->standbys
  * @wake: wakes @task where the scheduler's locks are held; queued under L only
@@ -233,6 +238,7 @@ enum gsched_parked {
  * @dead: takes the end of the worker out of the scheduler
  * @again: does nothing: makes its CPU leave the kernel once more
  * @free: frees the worker in process context
+ * @rcu: frees its memory
  */
 struct gsched_worker {
 	struct preempt_notifier notifier;
@@ -251,6 +257,8 @@ struct gsched_worker {
 	bool counted;
 	bool gone;
 	bool aborted;
+	bool refused;
+	bool off;
 	enum gsched_refusal why;
 	enum gsched_parked parked;
 	struct list_head standby;
@@ -263,6 +271,7 @@ struct gsched_worker {
 	struct irq_work dead;
 	struct irq_work again;
 	struct work_struct free;
+	struct rcu_head rcu;
 };
 
 /* main.c */
@@ -293,6 +302,7 @@ bool gsched_proc_return(struct gsched_worker *worker);
 void gsched_proc_ring(struct gsched_worker *worker, u32 reason);
 bool gsched_proc_rung(struct gsched_worker *worker, bool masked);
 void gsched_proc_told(struct gsched_worker *worker, u32 reason, enum gsched_refusal why);
+bool gsched_proc_heeded(struct gsched_worker *worker);
 void gsched_proc_leave(struct gsched_worker *worker);
 struct gsched_worker *gsched_proc_owner(struct gsched_context *context, unsigned int p);
 bool gsched_proc_wanted(struct gsched_context *context, unsigned int p);
@@ -306,6 +316,7 @@ void gsched_tick_begin(const struct gsched_worker *worker);
 void gsched_tick_start(struct gsched_context *context);
 void gsched_tick_kick(struct gsched_context *context, u32 p);
 void gsched_tick_rest(struct gsched_worker *worker);
+void gsched_tick_back(struct gsched_worker *worker);
 
 /* sample.c */
 int gsched_sample_set(u64 us);

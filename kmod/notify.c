@@ -73,7 +73,7 @@ static void sched_in_sigurg(struct gsched_worker *worker)
 
 	if (other_program(worker)) {
 		leave(worker);
-	} else if (worker->away) {
+	} else if (worker->away && !(current->flags & PF_EXITING)) {
 		local_irq_save(flags);
 		gsched_proc_return(worker);
 		local_irq_restore(flags);
@@ -85,6 +85,8 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 
 	gsched_inject(GSCHED_POINT_IN);
+	if (worker->off)
+		gsched_tick_back(worker);
 	if (worker->context->sigurg) {
 		sched_in_sigurg(worker);
 		return;
@@ -112,10 +114,15 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 		return;
 	/*
 	 * Job control, debuggers and freezers stop a thread: it is not blocked. Nor is it
-	 * where PREEMPT_RT has it wait for what is a spinlock elsewhere.
+	 * where PREEMPT_RT has it wait for what is a spinlock elsewhere, nor when another CPU
+	 * is waking it already, whatever it waited for.
 	 */
-	if ((state & (__TASK_STOPPED | __TASK_TRACED | TASK_RTLOCK_WAIT)) || gsched_frozen())
+	if (state & (TASK_RTLOCK_WAIT | TASK_WAKING))
 		return;
+	if ((state & (__TASK_STOPPED | __TASK_TRACED)) || gsched_frozen()) {
+		WRITE_ONCE(worker->off, true);
+		return;
+	}
 	comes_back = !(current->flags & PF_EXITING) && current->mm == worker->context->mm;
 	gsched_proc_handoff(worker, comes_back);
 }
@@ -203,7 +210,8 @@ static void on_user_return(struct user_return_notifier *notifier)
 	if (lost) {
 		gsched_inject(GSCHED_POINT_TELL);
 		tell(worker, GSCHED_LOST);
-	} else if (READ_ONCE(worker->preempt)) {
+	} else if (READ_ONCE(worker->preempt) &&
+		   !(READ_ONCE(worker->refused) && gsched_proc_heeded(worker))) {
 		tell(worker, GSCHED_PREEMPT);
 	}
 }

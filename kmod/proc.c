@@ -150,6 +150,14 @@ static int find_idle(struct gsched_context *context, int first)
 	return p < GSCHED_MAXPROCS ? p : GSCHED_NONE;
 }
 
+/* What was to be said to the fiber that ran on its proc: another one does, or will. */
+static void told_nothing(struct gsched_worker *worker)
+{
+	worker->preempt = false;
+	worker->refused = false;
+	worker->aborted = false;
+}
+
 /* The worker has @p, whose owner word says so already. */
 static void have_proc(struct gsched_worker *worker, unsigned int p)
 {
@@ -158,7 +166,7 @@ static void have_proc(struct gsched_worker *worker, unsigned int p)
 	worker->told = false;
 	worker->counted = false;
 	worker->why = GSCHED_REFUSED_NOT;
-	worker->preempt = false;
+	told_nothing(worker);
 	WRITE_ONCE(worker->slot->proc, p + 1);
 	gsched_tick_need(worker->context, p);
 }
@@ -499,7 +507,7 @@ int gsched_proc_park(struct gsched_worker *worker, int to, bool bound, u64 deadl
 	worker->told = false;
 	worker->counted = false;
 	worker->why = GSCHED_REFUSED_NOT;
-	worker->preempt = false;
+	told_nothing(worker);
 	if (worker->grant != GSCHED_NONE) {
 		ret = take_grant(worker);
 		unlock_and_wake(context, x ?: offer(context, p));
@@ -568,10 +576,11 @@ int gsched_proc_unpark_proc(struct gsched_context *context, u32 proc)
 	int ret = 0;
 
 	raw_spin_lock_irq(&context->lock);
-	if (proc >= context->nproc) {
+	if (proc >= GSCHED_MAXPROCS) {
 		ret = -EINVAL;
 	} else {
 		proc = array_index_nospec(proc, GSCHED_MAXPROCS);
+		/* No retired one is idle. */
 		if (test_bit(proc, context->idle)) {
 			ret = -EAGAIN;
 			if (have_standby(context, READ_ONCE(context->header->bound_runnable))) {
@@ -658,6 +667,7 @@ void gsched_proc_handoff(struct gsched_worker *worker, bool comes_back)
 	trace_gsched_block(worker, worker->proc, kept);
 	if (kept) {
 		gsched_debug_count(worker, GSCHED_DEPTH_BLOCKS);
+		WRITE_ONCE(worker->off, true);
 	} else {
 		gsched_debug_count(worker, GSCHED_BLOCKS);
 		worker->away = comes_back;
@@ -809,7 +819,29 @@ void gsched_proc_told(struct gsched_worker *worker, u32 reason, enum gsched_refu
 	}
 	if (final)
 		worker->preempt = false;
+	WRITE_ONCE(worker->refused, reason == GSCHED_PREEMPT && !final);
 	raw_spin_unlock(&context->lock);
+}
+
+/**
+ * gsched_proc_heeded() - PREEMPT was refused: has it been done without an upcall?
+ * @worker: of the current thread, about to return to user mode; interrupts off
+ *
+ * The runtime took the bit out of slot.pending, so another fiber runs there now.
+ *
+ * Return: true if so, and nothing is due any more.
+ */
+bool gsched_proc_heeded(struct gsched_worker *worker)
+{
+	struct gsched_context *context = worker->context;
+	bool heeded;
+
+	raw_spin_lock(&context->lock);
+	heeded = worker->refused && !(READ_ONCE(worker->slot->pending) & GSCHED_PREEMPT);
+	if (heeded)
+		told_nothing(worker);
+	raw_spin_unlock(&context->lock);
+	return heeded;
 }
 
 /**

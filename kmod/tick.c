@@ -32,11 +32,15 @@
 
 #define LOOKS_A_SLICE	8
 #define PERIOD_MIN_NS	(100 * NSEC_PER_USEC)
+#define PROCS_A_PERIOD	64
 #define BOUND_PART	3
 
+/* A look takes the longer the more procs there are: so it is the less often. */
 static u64 period_ns(const struct gsched_context *context)
 {
-	return max_t(u64, context->slice_ns / LOOKS_A_SLICE, PERIOD_MIN_NS);
+	u64 least = PERIOD_MIN_NS * DIV_ROUND_UP(READ_ONCE(context->procs_used), PROCS_A_PERIOD);
+
+	return max(context->slice_ns / LOOKS_A_SLICE, least);
 }
 
 /*
@@ -75,6 +79,7 @@ static void poke(struct gsched_worker *worker)
 		return;
 	}
 	WRITE_ONCE(worker->preempt, true);
+	WRITE_ONCE(worker->refused, false);
 	through(worker);
 }
 
@@ -104,11 +109,11 @@ static bool look(struct gsched_context *context, unsigned int p, u64 now)
 	struct gsched_seen *seen = &context->seen[p];
 	u32 tick;
 
-	if (!worker)
+	/* Who is stopped cannot give way, and need not be watched: see gsched_tick_back(). */
+	if (!worker || READ_ONCE(worker->off))
 		return false;
 	tick = READ_ONCE(context->procs[p].tick);
-	/* The slice begins when the thread is there: a grant may be long in waking it. */
-	if (seen->owner != worker->id || seen->tick != tick || worker->grant != GSCHED_NONE) {
+	if (seen->owner != worker->id || seen->tick != tick) {
 		seen->owner = worker->id;
 		seen->tick = tick;
 		seen->since = now;
@@ -124,8 +129,10 @@ static bool look(struct gsched_context *context, unsigned int p, u64 now)
 	return true;
 }
 
-static bool look_at_all(struct gsched_context *context, u64 now)
+static bool look_at_all(struct gsched_context *context)
 {
+	/* Under the lock: no slice that has begun begins after it. */
+	u64 now = ktime_get_ns();
 	bool wanted = false;
 	unsigned int p;
 
@@ -135,7 +142,7 @@ static bool look_at_all(struct gsched_context *context, u64 now)
 }
 
 /* No demand was seen: the tick ends, if that is still so. Returns whether it goes on. */
-static bool end(struct gsched_context *context, u64 now)
+static bool end(struct gsched_context *context)
 {
 	bool wanted;
 
@@ -143,7 +150,7 @@ static bool end(struct gsched_context *context, u64 now)
 	gsched_inject(GSCHED_POINT_REST);
 	/* Pairs with the fence of Enqueue, see the head of this file. */
 	smp_mb();
-	wanted = look_at_all(context, now);
+	wanted = look_at_all(context);
 	if (wanted)
 		WRITE_ONCE(context->header->ticking, 1);
 	context->ticking = wanted;
@@ -153,15 +160,14 @@ static bool end(struct gsched_context *context, u64 now)
 static enum hrtimer_restart tick(struct hrtimer *timer)
 {
 	struct gsched_context *context = container_of(timer, struct gsched_context, tick);
-	u64 now = ktime_get_ns();
 	bool go_on;
 
 	gsched_inject(GSCHED_POINT_TICK);
 	raw_spin_lock(&context->lock);
 	context->ticks++;
-	go_on = look_at_all(context, now);
+	go_on = look_at_all(context);
 	if (!go_on && !ask(context))
-		go_on = end(context, now);
+		go_on = end(context);
 	raw_spin_unlock(&context->lock);
 	if (!go_on)
 		return HRTIMER_NORESTART;
@@ -194,13 +200,12 @@ static bool start(struct gsched_context *context)
 void gsched_tick_rest(struct gsched_worker *worker)
 {
 	struct gsched_context *context = worker->context;
-	u64 now = ktime_get_ns();
 
 	raw_spin_lock(&context->lock);
 	WRITE_ONCE(worker->rest, false);
 	if (context->resting && worker->proc == 0) {
 		context->resting = false;
-		if (look_at_all(context, now) || end(context, now))
+		if (look_at_all(context) || end(context))
 			start_timer(context);
 	}
 	raw_spin_unlock(&context->lock);
@@ -218,6 +223,25 @@ void gsched_tick_need(struct gsched_context *context, unsigned int p)
 }
 
 /**
+ * gsched_tick_back() - a worker that had kept its proc while it did not run is switched in
+ * @worker: of the current thread
+ *
+ * The tick ends while all owners are stopped, frozen or asleep inside the runtime; whoever
+ * comes back starts it again.
+ */
+void gsched_tick_back(struct gsched_worker *worker)
+{
+	struct gsched_context *context = worker->context;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&context->lock, flags);
+	WRITE_ONCE(worker->off, false);
+	if (worker->proc != GSCHED_NONE)
+		gsched_tick_need(context, worker->proc);
+	raw_spin_unlock_irqrestore(&context->lock, flags);
+}
+
+/**
  * gsched_tick_start() - TICK: user space queued a fiber while the tick stood
  * @context: the context
  *
@@ -228,7 +252,7 @@ void gsched_tick_start(struct gsched_context *context)
 {
 	raw_spin_lock_irq(&context->lock);
 	if (start(context))
-		look_at_all(context, ktime_get_ns());
+		look_at_all(context);
 	raw_spin_unlock_irq(&context->lock);
 }
 

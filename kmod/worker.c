@@ -25,6 +25,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
+#include "compat.h"
 #include "gsched.h"
 #include "inject.h"
 #include "trace.h"
@@ -59,7 +60,7 @@ static void signal(struct irq_work *work)
 	if (atomic_xchg(&worker->ringing, 1))
 		return;
 	/* Not any more, where it exits. */
-	if (task_work_add(worker->task, &worker->ring, TWA_RESUME))
+	if (gsched_task_work_add(worker->task, &worker->ring))
 		atomic_set(&worker->ringing, 0);
 }
 
@@ -213,7 +214,8 @@ void gsched_worker_free(struct gsched_worker *worker)
 	__clear_bit(worker->id, context->index);
 	mutex_unlock(&context->mutex);
 	put_task_struct(worker->task);
-	kfree(worker);
+	/* PREEMPT_RT looks at an irq_work once more after irq_work_sync() may return. */
+	kfree_rcu(worker, rcu);
 	gsched_debug_workers(-1);
 	gsched_context_put(context);
 }

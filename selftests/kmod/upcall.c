@@ -215,6 +215,7 @@ static long order_masked(struct puppet *p, long arg)
 	while (!LOAD(phase))
 		;
 	pthread_sigmask(SIG_UNBLOCK, &urg, NULL);
+	STORE(phase, 2);
 	spin();
 	user_end(p);
 	return 0;
@@ -228,6 +229,40 @@ TEST_F(upcall, refused_by_mask)
 	ASSERT_TRUE(kick_refused(self, "masked", 20));
 	EXPECT_EQ(0, upcalls(self));
 	STORE(phase, 1);
+	EXPECT_TRUE(until(upcalls(self) == 1));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
+/* It is tried at each interrupt; nothing is due when that has ended. */
+static bool refusals_stand(struct ktx *k)
+{
+	const struct timespec ts = {.tv_nsec = 20 * SLICE_NS};
+	long n = k_fdinfo(k, "refused-masked");
+
+	nanosleep(&ts, NULL);
+	return k_fdinfo(k, "refused-masked") == n;
+}
+
+static uint32_t take_pending(struct puppet *p)
+{
+	return __atomic_exchange_n(&p->slot->pending, 0, __ATOMIC_SEQ_CST);
+}
+
+/* ... but not if the runtime has done it meanwhile: another fiber runs there now. */
+TEST_F(upcall, heeded_while_refused)
+{
+	puppet_start(&self->a, order_masked, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(kick_refused(self, "masked", 20));
+	EXPECT_FALSE(refusals_stand(&self->k));
+	EXPECT_EQ(GSCHED_PREEMPT, take_pending(&self->a));
+	ASSERT_TRUE(until(!take_pending(&self->a) && refusals_stand(&self->k)));
+	STORE(phase, 1);
+	ASSERT_TRUE(until(LOAD(phase) == 2));
+	EXPECT_EQ(0, upcalls(self));
+	/* the next one is another */
+	EXPECT_EQ(0, k_kick(&self->k, 0));
 	EXPECT_TRUE(until(upcalls(self) == 1));
 	STORE(stop, 1);
 	EXPECT_EQ(0, puppet_finish(&self->a));
@@ -574,6 +609,43 @@ TEST_F(upcall, refused_before_restart)
 	EXPECT_EQ(-EINTR, puppet_finish(&self->a));
 }
 
+extern char i80_insn[], i80_end[];
+
+/* 32-bit code's restart_syscall in 64-bit code, all the time. */
+static long order_int80(struct puppet *p, long arg)
+{
+	user_begin(p);
+	while (!LOAD(stop)) {
+		long r;
+
+		__asm__ volatile("xorl %%eax, %%eax\n"
+				 /* emulators take interrupts between blocks of code */
+				 "jmp i80_insn\n"
+				 "i80_insn:\n"
+				 "int $0x80\n"
+				 "i80_end:\n"
+				 : "=a"(r)
+				 :
+				 : "r8", "r9", "r10", "r11", "memory", "cc");
+	}
+	user_end(p);
+	return 0;
+}
+
+/* Not between the number and the call: it would be made by another thread. */
+TEST_F(upcall, refused_before_int80)
+{
+	section[0] = (uintptr_t)i80_insn;
+	section[1] = (uintptr_t)i80_end;
+	puppet_start(&self->a, order_int80, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_TRUE(spin_until(k_kick(&self->k, 0) == 0 && upcalls(self) >= 20 &&
+			       k_fdinfo(&self->k, "refused-restart") > 0));
+	EXPECT_EQ(0, self->seen.in_section);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
 /* ------------------------------------------------------------------------- */
 
 extern char rs_start[], rs_end[], rs_abort[];
@@ -695,6 +767,24 @@ TEST_F(upcall, slice)
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
+/* A grant that waits for a worker's next PARK is no reason to let it run for ever. */
+TEST_F(upcall, slice_with_grant)
+{
+	struct ktx *k = &self->k;
+
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	ASSERT_EQ(1, k_set_procs(k, 2));
+	ASSERT_EQ(1, k_unpark(k, GSCHED_UNPARK_WORKER, self->a.w));
+	ASSERT_TRUE(puppet_standby(&self->b));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(upcalls(self) > 0));
+	k_drain(k, 0);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
 static long order_read_inside(struct puppet *p, long arg)
 {
 	long r;
@@ -709,10 +799,10 @@ static long order_read_inside(struct puppet *p, long arg)
 /* Is the timer off? It fires eight times a slice. */
 static bool ticks_stand(struct ktx *k)
 {
-	const struct timespec slice = {.tv_nsec = SLICE_NS};
+	const struct timespec slices = {.tv_nsec = 20 * SLICE_NS};
 	long ticks = k_fdinfo(k, "ticks");
 
-	nanosleep(&slice, NULL);
+	nanosleep(&slices, NULL);
 	return k_fdinfo(k, "ticks") == ticks;
 }
 
@@ -728,13 +818,11 @@ TEST_F(upcall, owner_ends_tick)
 	ASSERT_TRUE(until(a->slot->depth_blocks > 0 && puppet_asleep(a)));
 	k_queue(k, 0, 1);
 	EXPECT_EQ(0, k_tick(k));
-	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 10));
-	k_drain(k, 0);
+	/* one that sleeps cannot give way: it is not watched, whatever waits */
 	EXPECT_TRUE(until(ticks_stand(k)));
 	/* who queues something has no reason to call TICK */
 	EXPECT_EQ(1, k->h->ticking);
 	ticks = k_fdinfo(k, "ticks");
-	k_queue(k, 0, 1);
 	EXPECT_TRUE(ticks_stand(k));
 	/* it comes back and sees that */
 	ASSERT_EQ(1, write(pipefd[1], "x", 1));
@@ -744,6 +832,53 @@ TEST_F(upcall, owner_ends_tick)
 	EXPECT_TRUE(until(k->h->ticking == 0));
 	STORE(stop, 1);
 	EXPECT_EQ(1, puppet_finish(a));
+}
+
+/* A debugger: stops the thread, says so, and lets it go when it hears something. */
+static int debugger(pid_t tid, int in, int out)
+{
+	int status;
+	char c;
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) || ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
+		return 1;
+	if (waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status))
+		return 2;
+	if (write(out, "x", 1) != 1 || read(in, &c, 1) != 1)
+		return 3;
+	return ptrace(PTRACE_DETACH, tid, NULL, NULL) ? 4 : 0;
+}
+
+/* Nor is one that is stopped: no timer for a program that does not run. */
+TEST_F(upcall, stopped_is_not_watched)
+{
+	struct ktx *k = &self->k;
+	int in[2], out[2], status;
+	pid_t child;
+	long ticks;
+	char c;
+
+	ASSERT_EQ(0, pipe(in));
+	ASSERT_EQ(0, pipe(out));
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 10));
+	child = fork();
+	if (!child)
+		_exit(debugger(self->a.tid, in[0], out[1]));
+	ASSERT_LT(0, child);
+	ASSERT_EQ(1, read(out[0], &c, 1));
+	EXPECT_TRUE(until(ticks_stand(k)));
+	ticks = k_fdinfo(k, "ticks");
+	ASSERT_EQ(1, write(in[1], "x", 1));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > ticks + 10));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	k_drain(k, 0);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
 static long order_reschedule(struct puppet *p, long least)
@@ -869,15 +1004,17 @@ TEST_F(upcall, over_at_once)
 	EXPECT_EQ(1, puppet_run(&self->a, order_outstay, 0));
 }
 
-static long order_park_and_spin(struct puppet *p, long arg)
+static long order_park_and_spin(struct puppet *p, long inside)
 {
 	long r = k_park(p->k, 0, 0);
 
-	if (r >= 0) {
+	if (r < 0)
+		return r;
+	if (!inside)
 		user_begin(p);
-		spin();
+	spin();
+	if (!inside)
 		user_end(p);
-	}
 	return r;
 }
 
@@ -889,8 +1026,8 @@ TEST_F(upcall, slice_after_handoff)
 	ASSERT_EQ(0, pipe(pipefd));
 	ASSERT_EQ(-EAGAIN, puppet_run(&self->b, order_prepare, (long)&self->seen));
 	puppet_start(&self->b, order_park_and_spin, 0);
-	ASSERT_TRUE(until(k->h->standby == 1));
-	ASSERT_TRUE(puppet_standby(&self->c));
+	puppet_start(&self->c, order_park_and_spin, 1);
+	ASSERT_TRUE(until(k->h->standby == 2));
 	k_queue(k, 0, 2);
 	EXPECT_EQ(0, k->h->ticking);
 	puppet_start(&self->a, order_read, 0);

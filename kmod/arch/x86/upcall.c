@@ -14,7 +14,6 @@
 #include <linux/ptrace.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
-#include <linux/string.h>
 #include <linux/uaccess.h>
 #include <asm/syscall.h>
 #include "../../compat.h"
@@ -23,23 +22,29 @@
 
 #if GSCHED_REDIRECT
 
+#define INSN_SYSCALL	0x050f
+#define INSN_INT80	0x80cd
+#define IA32_NR_RESTART	0
+
 /*
  * Will restart_syscall be called next? The block it goes on with belongs to the thread, not
  * to the fiber. The kernel may have just arranged that, on the way out of a call; or the
  * thread had come back to user mode already, and an interrupt was there before the
- * instruction that makes the call.
+ * instruction that makes the call. That may be the one of 32-bit code in 64-bit code, too,
+ * with the number it has there, which many a call returns.
  */
 static bool restarts(const struct pt_regs *regs)
 {
-	static const u8 syscall[] = { 0x0f, 0x05 };
-	u8 next[sizeof(syscall)];
+	bool native = (regs->ax & ~__X32_SYSCALL_BIT) == __NR_restart_syscall;
+	u16 next;
 
-	if (regs->ax != __NR_restart_syscall)
+	if (!native && regs->ax != IA32_NR_RESTART)
 		return false;
-	if ((long)regs->orig_ax >= 0)
+	if (native && (long)regs->orig_ax >= 0)
 		return true;
-	return copy_from_user_nofault(next, (void __user *)regs->ip, sizeof(next)) ||
-	       !memcmp(next, syscall, sizeof(next));
+	if (copy_from_user_nofault(&next, (void __user *)regs->ip, sizeof(next)))
+		return native;
+	return native ? next == INSN_SYSCALL : next == INSN_INT80;
 }
 
 /**
