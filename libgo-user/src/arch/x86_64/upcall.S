@@ -98,6 +98,16 @@ gs_upcall_entry:
 	.cfi_escape 0x10, 0x0d, 0x02, 0x76, 0x10	/* r13 at rbp + 16 */
 	.cfi_escape 0x10, 0x0e, 0x02, 0x76, 0x08	/* r14 at rbp + 8 */
 	.cfi_escape 0x10, 0x0f, 0x02, 0x76, 0x00	/* r15 at rbp */
+	/* and what a call may change: the fiber made none, and a debugger asks for it */
+	.cfi_escape 0x10, 0x00, 0x03, 0x76, 0xe8, 0x00	/* rax at rbp + 104 */
+	.cfi_escape 0x10, 0x02, 0x03, 0x76, 0xd8, 0x00	/* rcx at rbp + 88 */
+	.cfi_escape 0x10, 0x01, 0x03, 0x76, 0xd0, 0x00	/* rdx at rbp + 80 */
+	.cfi_escape 0x10, 0x04, 0x03, 0x76, 0xc8, 0x00	/* rsi at rbp + 72 */
+	.cfi_escape 0x10, 0x05, 0x03, 0x76, 0xc0, 0x00	/* rdi at rbp + 64 */
+	.cfi_escape 0x10, 0x08, 0x02, 0x76, 0x38	/* r8 at rbp + 56 */
+	.cfi_escape 0x10, 0x09, 0x02, 0x76, 0x30	/* r9 at rbp + 48 */
+	.cfi_escape 0x10, 0x0a, 0x02, 0x76, 0x28	/* r10 at rbp + 40 */
+	.cfi_escape 0x10, 0x0b, 0x02, 0x76, 0x20	/* r11 at rbp + 32 */
 	movl	gs_upcall_xsave(%rip), %ecx
 	subq	%rcx, %rsp
 	andq	$-64, %rsp
@@ -148,6 +158,15 @@ gs_upcall_entry:
 	.cfi_same_value %r13
 	.cfi_same_value %r14
 	.cfi_same_value %r15
+	.cfi_same_value %rax
+	.cfi_same_value %rcx
+	.cfi_same_value %rdx
+	.cfi_same_value %rsi
+	.cfi_same_value %rdi
+	.cfi_same_value %r8
+	.cfi_same_value %r9
+	.cfi_same_value %r10
+	.cfi_same_value %r11
 	decl	%gs:SLOT_DEPTH
 	iretq
 gs_upcall_end:
