@@ -22,7 +22,7 @@ help:
 	@echo 'make examples           the programs of examples/, in build/examples/'
 	@echo 'make lint               checkpatch, sparse, compilers, clang-format, layers and more'
 	@echo 'make format             clang-format -i on the library, the tests and the examples'
-	@echo 'make install            library, headers, udev rule; DESTDIR=, PREFIX=; SAN=race|address: that'
+	@echo 'make install            library, headers, udev rule, gdb commands; DESTDIR=, PREFIX=; SAN=race|address: that'
 	@echo '                        flavour besides, pkg-config libgo-user-race or -asan'
 	@echo 'make dkms               a source tree for dkms in build/dkms/, added if dkms is there'
 	@echo 'make clean              remove build/ (the cached debug kernel stays)'
@@ -99,6 +99,10 @@ PC_WITH := $(if $(FLAVOUR), ($(FLAVOUR)))
 PC_CFLAGS := $(if $(SAN), -fsanitize=$(SAN:race=thread))
 PC_LIBS := $(if $(FLAVOUR),$${libdir}/libgo-user$(SUFFIX).a -pthread -ldl$(PC_CFLAGS),-L$${libdir} -lgo-user)
 
+# gdb looks there by the shared object's own path; with another PREFIX than its own it has to be
+# told (Documentation/debugging.rst).
+GDB_AUTO_LOAD := $(PREFIX)/share/gdb/auto-load$(LIBDIR)
+
 install: lib
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/gsched \
 		$(DESTDIR)$(PREFIX)/lib/udev/rules.d
@@ -112,6 +116,9 @@ install: lib
 		-e 's|@LIBS@|$(PC_LIBS)|' $(TOP)/libgo-user.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/libgo-user$(SUFFIX).pc
 	install -m 644 $(TOP)/packaging/60-gsched.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/
+	install -d $(DESTDIR)$(PREFIX)/share/gsched $(DESTDIR)$(GDB_AUTO_LOAD)
+	install -m 644 $(TOP)/tools/gsched-gdb.py $(DESTDIR)$(PREFIX)/share/gsched/
+	ln -sf $(PREFIX)/share/gsched/gsched-gdb.py $(DESTDIR)$(GDB_AUTO_LOAD)/libgo-user.so.0-gdb.py
 
 # What dkms wants below /usr/src/: a directory gsched-VERSION with dkms.conf.
 DKMS_TREE := $(BUILD)/dkms/gsched-$(VERSION)
