@@ -458,8 +458,8 @@ class Fibers(gdb.Command):
 	"""List all fibers: gs fibers [-s]
 
 Number, what it does or waits for, worker and proc it is on, name, and where it is in the
-program: the innermost call that is not the library's. -s: without the latter, which takes time
-if there are thousands."""
+program: the innermost call that is not the library's. -s: without the latter, which takes a second
+for some thousands."""
 
 	def __init__(self, name):
 		super().__init__(name, gdb.COMMAND_STATUS)

@@ -551,7 +551,7 @@ static bool listed(const char *state, const char *name, const char *function)
 		TH_LOG("%s is not listed; gdb said:\n%s", name, said);                             \
 	}
 
-#define EXPECT_ANSWERS                                                                             \
+#define EXPECT_ANSWERS(main_state)                                                                 \
 	do {                                                                                       \
 		EXPECT_LISTED(" chan receive ", " parked ", "parked_inner");                       \
 		EXPECT_LISTED(" preempted ", " hog 0 ", "hog_leaf");                               \
@@ -562,7 +562,7 @@ static bool listed(const char *state, const char *name, const char *function)
 		EXPECT_LISTED(" runnable ", " yields ", "yields");                                 \
 		EXPECT_LISTED(" not begun ", " fresh ", "fresh");                                  \
 		EXPECT_LISTED(" not begun ", " - ", "fresh");                                      \
-		EXPECT_LISTED(" running ", " main ", "reached");                                   \
+		EXPECT_LISTED(main_state, " main ", "reached");                                    \
 		ANSWERED("parked", "[chan receive] parked\n", "gs_chan_recv", "parked_inner",      \
 			 "parked_outer", "gs_fiber_main", "created by named at gdb.c:");           \
 		ANSWERED("hog 0", "[preempted] hog 0\n", "<signal handler called>", "hog_leaf",    \
@@ -602,10 +602,10 @@ TEST(script)
 		 "-ex run " QUESTIONS " -ex kill",
 		 script_path());
 	ASSERT_TRUE(gdb(args));
-	EXPECT_ANSWERS;
+	EXPECT_ANSWERS(" running ");
 }
 
-/* and in its core file; what gdb selected first is the fiber that died */
+/* and in its core file; the kernel may have taken the proc of who died */
 TEST(script_core)
 {
 	char dir[] = "/tmp/gsched-gdb.XXXXXX", args[4096];
@@ -616,12 +616,50 @@ TEST(script_core)
 	NEEDS_CORE("kinds", dir);
 	snprintf(args, sizeof(args), "%s/* -ex 'source %s' " QUESTIONS, dir, script_path());
 	EXPECT_TRUE(gdb(args));
-	EXPECT_ANSWERS;
+	EXPECT_ANSWERS(" running");
 	snprintf(args, sizeof(args), "rm -r %s", dir);
 	EXPECT_EQ(0, system(args));
 }
 
-/* What is not there is said in one line, and the fiber goes on where it stands. */
+#define SWITCHES                                                                                   \
+	" -ex 'tbreak gs_switch' -ex continue" SAY("before") " -ex 'gs bt all'" SAY(               \
+		"end") " -ex 'break gs_sched_finish' -ex continue" SAY("after") " -ex 'gs bt all'" SAY("end")
+
+/* Each fiber's calls are there, and no others are taken for them. */
+static bool each_its_own(const char *text)
+{
+	return ut_occurs(text, " in kinds_main (") == 1 &&
+	       ut_occurs(text, " in parked_inner (") == 1 && ut_occurs(text, " hog_leaf (") == 3 &&
+	       ut_occurs(text, " in kept_outer (") == 1 && ut_occurs(text, " in yields (") == 1 &&
+	       ut_occurs(text, " in blocked_outer (") == 1;
+}
+
+/* Just before the stacks are switched, and just after: who leaves is on the thread, or no more. */
+TEST(script_switching)
+{
+	char args[2048], *before, *after;
+
+	NEEDS_PLAIN;
+	NEEDS_GDB;
+	NEEDS_SCRIPT;
+	snprintf(args, sizeof(args),
+		 "-ex 'set environment GSCHED_TEST_DEBUGGED=kinds' "
+		 "-ex 'handle SIGURG nostop noprint pass' -ex 'source %s' -ex 'tbreak reached' "
+		 "-ex run " SWITCHES " -ex kill",
+		 script_path());
+	ASSERT_TRUE(gdb(args));
+	before = between("==before==", "==end==");
+	after = between("==after==", "==end==");
+	EXPECT_TRUE(in_order(before, "gs_switch ()", "kinds_main (", NULL) &&
+		    !strstr(after, "gs_switch ()") && each_its_own(before) && each_its_own(after))
+	{
+		TH_LOG("gdb said:\n%s", said);
+	}
+	free(before);
+	free(after);
+}
+
+/* what is not there is said in one line */
 TEST(script_blind)
 {
 	char args[2048], self[512], copy[] = "/tmp/gsched-gdb.XXXXXX";
