@@ -46,7 +46,9 @@ class Library:
 		self.idle, self.runnable, self.running, self.waiting, self.dead = (
 			number(self.variable(self.fiber_c, name)) for name in constants
 		)
-		self.preempted = number(self.variable(self.file_of("gs_wait_text"), "GS_WAIT_PREEMPTED"))
+		preempted = self.variable(self.file_of("gs_wait_text"), "GS_WAIT_PREEMPTED")
+		self.preempted = number(preempted)
+		self.reasons = {field.enumval: field.name for field in preempted.type.fields()}
 		self.entry = number(gdb.parse_and_eval("(unsigned long) &gs_fiber_entry"))
 		self.procs = gdb.lookup_global_symbol("gs_procs").value()
 		texts = gdb.block_for_pc(number(self.function("gs_wait_text").value().address))
@@ -72,10 +74,12 @@ class Library:
 		return symbol.value()
 
 	def text(self, reason):
+		"""As gs_dump; some compilers leave nothing of its table, then by the constant's name."""
 		try:
 			return self.texts[reason].string()
 		except gdb.error:
-			return f"reason {reason}"
+			name = self.reasons.get(reason, f"reason {reason}")
+			return name.removeprefix("GS_WAIT_").replace("_", " ").lower()
 
 
 def walk(first, link):
