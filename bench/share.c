@@ -5,8 +5,8 @@
  *
  * The count is the milliseconds to measure. The first parameter is the call: "sleep",
  * a plain nanosleep(2); "read", a read(2) of a timerfd; "fault", the touch of a page that
- * another process brings (bench/pager.c). The second one is how many microseconds it
- * takes.
+ * another process brings (bench/pager.c); "disk", the touch of a page of a file that is
+ * mapped, on a slow disk (bench/disk.c). The second one is how many microseconds it takes.
  */
 #include <errno.h>
 #include <gsched.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "disk.h"
 #include "pager.h"
 
 #define BLOCKERS 8
@@ -24,6 +25,7 @@ static int stop;       /* atomic */
 static uint64_t calls; /* atomic */
 static long us;
 static struct pager pager;
+static struct disk disk;
 
 /* One blocking call, whatever thread it is on. 0, or it went wrong. */
 static int block_sleep(int id, int fd)
@@ -47,6 +49,12 @@ static int block_fault(int id, int fd)
 {
 	(void)fd;
 	return pager_touch(&pager, id);
+}
+
+static int block_disk(int id, int fd)
+{
+	(void)fd;
+	return disk_touch(&disk, id);
 }
 
 static int (*block)(int id, int fd);
@@ -96,9 +104,12 @@ static void answer(long n)
 	us = bench_arg(1, 1000);
 	block = !strcmp(call, "read")	 ? block_read
 		: !strcmp(call, "fault") ? block_fault
+		: !strcmp(call, "disk")	 ? block_disk
 					 : block_sleep;
 	if (block == block_fault)
 		pager_start(&pager, BLOCKERS, us);
+	else if (block == block_disk)
+		disk_start(&disk, BLOCKERS, us);
 	compute(ns / 10);
 	alone = compute(ns / 2);
 	gs_wg_add(&done, BLOCKERS);

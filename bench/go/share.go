@@ -26,12 +26,16 @@ func init() {
 	answers["share"] = func(n int) {
 		ns, us := int64(n)*1000000, arg(1, 1000)
 		var pages pager
+		var slow disk
 		var calls atomic.Uint64
 		var done sync.WaitGroup
 		var stop atomic.Bool
 		call := word(0)
-		if call == "fault" {
+		switch call {
+		case "fault":
 			pages.start(blockers, us)
+		case "disk":
+			slow.start(blockers, us)
 		}
 		blocker := func(id int) {
 			var block func() bool
@@ -53,6 +57,8 @@ func init() {
 				defer syscall.Close(int(fd))
 			case "fault":
 				block = func() bool { return pages.touch(id) }
+			case "disk":
+				block = func() bool { return slow.touch(id) }
 			default:
 				block = func() bool { return nanosleep(int64(us) * 1000) }
 			}
