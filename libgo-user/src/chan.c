@@ -65,15 +65,14 @@ void gs_chan_unref(gs_chan *c)
 	 * An operation by whose value we learnt that it is over may still be about to
 	 * release the lock; we get it after that. And see chan.h about orphans.
 	 */
-	gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_enter());
 	unused = gs_chan_unused(c);
 	c->orphan = true;
 	if (gs_unlikely(!unused) && !(c->flags & GS_CHAN_F_TIMER)) {
 		lost_waiters(&c->recvq);
 		lost_waiters(&c->sendq);
 	}
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	gs_leave();
 	if (unused)
 		gs_chan_free(c);
@@ -102,6 +101,13 @@ static _Noreturn void __attribute__((noinline, cold)) block_for_ever(enum gs_wai
 		gs_park(NULL, NULL, reason);
 }
 
+static GS_RACE_UNSEEN bool commit_wait(struct gs_fiber *f, void *c)
+{
+	(void)f;
+	gs_chan_unlock_for(c);
+	return true;
+}
+
 /* The channel is locked and will be released; returns whether it was an operation. */
 static inline bool wait_on(struct gs_worker *w, gs_chan *c, struct gs_waitq *q, void *elem,
 			   enum gs_wait reason)
@@ -114,7 +120,7 @@ static inline bool wait_on(struct gs_worker *w, gs_chan *c, struct gs_waitq *q, 
 	s.success = false;
 	gs_waitq_push(q, &s);
 	gs_race_parks(&c->lock);
-	gs_park_on(w, gs_commit_unlock, &c->lock, reason);
+	gs_park_on(w, commit_wait, c, reason);
 	/* c may be gone: see chan.h */
 	return s.success;
 }
@@ -137,7 +143,7 @@ static GS_RACE_UNSEEN bool commit_timer(struct gs_fiber *f, void *arg)
 	bool poke = w->poke;
 
 	(void)f;
-	gs_lock_release_for(&w->c->lock);
+	gs_chan_unlock_for(w->c);
 	/* w is gone */
 	if (poke)
 		gs_poller_wake();
@@ -156,12 +162,12 @@ static bool __attribute__((noinline)) recv_timer(gs_chan *c, void *elem)
 	w.poke = gs_chan_timer_wait(c);
 	gs_race_parks(&c->lock);
 	gs_park(commit_timer, &w, GS_WAIT_CHAN_RECV);
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_worker_self());
 	c->selects--;
 	dead = c->orphan && gs_chan_unused(c);
 	if (!s.success && elem)
 		memset(elem, 0, c->elem_size);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	gs_rt_leave();
 	if (gs_unlikely(dead))
 		gs_chan_free(c);
@@ -177,7 +183,7 @@ void gs_chan_send(gs_chan *c, const void *elem)
 	if (gs_unlikely(!c))
 		block_for_ever(GS_WAIT_CHAN_SEND_NIL);
 	w = gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, w);
 	r = gs_chan_send_locked(c, elem, &wake);
 	if (r == GS_CHAN_BLOCK) {
 		/* nobody writes through a sender's elem */
@@ -188,7 +194,7 @@ void gs_chan_send(gs_chan *c, const void *elem)
 			panic_send_closed();
 		return;
 	}
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (wake)
 		gs_ready_on(w, wake->fiber);
 	leave(w);
@@ -207,7 +213,7 @@ bool gs_chan_recv(gs_chan *c, void *elem)
 	if (gs_unlikely(!c))
 		block_for_ever(GS_WAIT_CHAN_RECV_NIL);
 	w = gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, w);
 	r = gs_chan_recv_locked(c, elem, &wake);
 	if (r == GS_CHAN_BLOCK) {
 		if (gs_unlikely(c->flags & GS_CHAN_F_TIMER))
@@ -219,7 +225,7 @@ bool gs_chan_recv(gs_chan *c, void *elem)
 			memset(elem, 0, size);
 		return ok;
 	}
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (wake)
 		gs_ready_on(w, wake->fiber);
 	leave(w);
@@ -235,9 +241,9 @@ int gs_chan_try_send(gs_chan *c, const void *elem)
 	if (!c || !gs_chan_send_hint(c))
 		return -EAGAIN;
 	w = gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, w);
 	r = gs_chan_send_locked(c, elem, &wake);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (wake)
 		gs_ready_on(w, wake->fiber);
 	leave(w);
@@ -255,9 +261,9 @@ int gs_chan_try_recv(gs_chan *c, void *elem)
 	if (!c || !gs_chan_recv_hint(c))
 		return -EAGAIN;
 	w = gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, w);
 	r = gs_chan_recv_locked(c, elem, &wake);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (wake)
 		gs_ready_on(w, wake->fiber);
 	leave(w);
@@ -270,10 +276,9 @@ void gs_chan_close(gs_chan *c)
 
 	if (!c)
 		gs_panic("close of nil channel");
-	gs_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_enter());
 	if (c->flags & GS_CHAN_F_CLOSED) {
-		gs_lock_release(&c->lock);
+		gs_chan_unlock(c);
 		gs_leave();
 		gs_panic("close of closed channel");
 	}
@@ -287,7 +292,7 @@ void gs_chan_close(gs_chan *c)
 	*tail = NULL;
 	if (gs_unlikely(c->flags & GS_CHAN_F_TIMER))
 		gs_chan_timer_leave(c);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	gs_waitq_wake_all(chain);
 	gs_leave();
 }

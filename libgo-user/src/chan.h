@@ -35,8 +35,9 @@
 #include <gsched/runtime.h>
 #include <string.h>
 
-#include "base/lock.h"
+#include "base/biased.h"
 #include "waitq.h"
+#include "worker.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -50,7 +51,7 @@ enum {
  * without; [I] never changes; [A] atomic.
  */
 struct gs_chan {
-	struct gs_lock lock;
+	struct gs_biased lock;
 	uint32_t flags;				 /* LR; release/acquire for the unlocked readers */
 	size_t count;				 /* LR: elements in the buffer */
 	size_t cap;				 /* I */
@@ -64,6 +65,23 @@ struct gs_chan {
 	bool orphan;				 /* L: refs is 0 and somebody was still here */
 	char buf[] __attribute__((aligned(16))); /* L: cap elements, a ring */
 };
+
+/* By a caller on worker w (gs_enter), or NULL: an ordinary thread. */
+static inline void gs_chan_lock(struct gs_chan *c, const struct gs_worker *w)
+{
+	gs_biased_acquire(&c->lock, gs_likely(w != NULL) ? w->proc_tag : 0);
+}
+
+static inline void gs_chan_unlock(struct gs_chan *c)
+{
+	gs_biased_release(&c->lock);
+}
+
+/* In a commit function, for its caller; see gs_race_parks. */
+static inline GS_RACE_UNSEEN void gs_chan_unlock_for(struct gs_chan *c)
+{
+	gs_biased_release_for(&c->lock);
+}
 
 /* Elements are small, mostly: no call for those. NULL as source is a zero value. */
 static inline void gs_chan_copy(void *dst, const void *src, size_t size)
@@ -253,14 +271,14 @@ static inline void gs_chan_step_off(struct gs_chan *c, struct gs_waitq *q, struc
 {
 	bool dead;
 
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_worker_self());
 	if (s->queued)
 		gs_waitq_del(q, s);
 	if (gs_unlikely(c->flags & GS_CHAN_F_TIMER))
 		gs_chan_timer_leave(c);
 	c->selects--;
 	dead = c->orphan && gs_chan_unused(c);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (gs_unlikely(dead)) {
 		gs_rt_leave();
 		gs_chan_free(c);

@@ -13,6 +13,7 @@
 
 #include "arch.h"
 #include "backend.h"
+#include "base/biased.h"
 #include "config.h"
 #include "debug.h"
 #include "event.h"
@@ -186,6 +187,7 @@ static int start(void)
 	/* where fibers are interrupted anywhere: preempt.c */
 	gs_hdr->reserve = gs_hdr->ticking ? 0 : 1;
 	gs_procs_init();
+	gs_biased_init();
 	gs_sched_init();
 	gs_runq_init();
 	gs_timers_init();

@@ -100,14 +100,14 @@ static void sort(struct gs_chan **v, size_t n)
 	}
 }
 
-static void lock_all(struct select *s)
+static void lock_all(struct select *s, const struct gs_worker *w)
 {
 	struct gs_chan *last = NULL;
 
 	for (size_t i = 0; i < s->norder; i++)
 		if (s->order[i] != last) {
 			last = s->order[i];
-			gs_lock_acquire(&last->lock);
+			gs_chan_lock(last, w);
 		} else {
 			s->twice = true;
 		}
@@ -123,7 +123,7 @@ static GS_RACE_UNSEEN void unlock_all_for(struct select *s)
 
 		if (i && order[i - 1] == c)
 			continue;
-		gs_lock_release_for(&c->lock);
+		gs_chan_unlock_for(c);
 	}
 }
 
@@ -283,9 +283,10 @@ static int select_run(struct select *s)
 	struct gs_sudog *wake = NULL, *won;
 	enum gs_chan_result r;
 	size_t size = 0;
+	struct gs_worker *w;
 	int i;
 
-	gs_enter();
+	w = gs_enter();
 	i = pick(s, ready_hint);
 	if (i >= 0) {
 		struct gs_case *c = &s->cases[i];
@@ -294,15 +295,15 @@ static int select_run(struct select *s)
 			gs_leave();
 			return i;
 		}
-		gs_lock_acquire(&c->chan->lock);
+		gs_chan_lock(c->chan, w);
 		r = attempt(c, &wake);
-		gs_lock_release(&c->chan->lock);
+		gs_chan_unlock(c->chan);
 		if (r != GS_CHAN_BLOCK)
 			goto done;
 	}
 
 	sort(s->order, s->norder);
-	lock_all(s);
+	lock_all(s, w);
 	while ((i = pick(s, ready_locked)) >= 0) {
 		if (s->cases[i].op == GS_OP_AFTER) {
 			r = GS_CHAN_DONE;

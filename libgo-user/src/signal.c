@@ -178,9 +178,9 @@ static bool offer(gs_chan *c, int sig)
 	enum gs_chan_result r;
 	struct gs_sudog *wake;
 
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_worker_self());
 	r = gs_chan_send_locked(c, value, &wake);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (wake)
 		gs_ready(wake->fiber);
 	return r != GS_CHAN_CLOSED;

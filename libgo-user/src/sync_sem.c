@@ -27,7 +27,8 @@ struct sem_waiter {
 };
 
 struct sem_locks {
-	struct gs_lock *sem, *done;
+	struct gs_lock *sem;
+	gs_chan *done;
 };
 
 void gs_sem_init(gs_sem *s, int64_t n)
@@ -74,7 +75,7 @@ static GS_RACE_UNSEEN bool commit_unlock_both(struct gs_fiber *f, void *arg)
 	(void)f;
 	/* who is woken through the channel comes for the semaphore's lock before it returns */
 	if (l.done)
-		gs_lock_release_for(l.done);
+		gs_chan_unlock_for(l.done);
 	gs_lock_release_for(l.sem);
 	return true;
 }
@@ -107,14 +108,14 @@ int gs_sem_acquire(gs_sem *s, gs_context *ctx, int64_t n)
 	w.sudog.fiber = gs_self();
 	gs_waitq_push(&s->waiters, &w.sudog);
 	if (done) {
-		locks.done = &done->lock;
-		gs_lock_acquire(locks.done);
+		locks.done = done;
+		gs_chan_lock(done, gs_worker_self());
 		w.sudog.sel = &w.sel;
 		w.done.fiber = w.sudog.fiber;
 		w.done.sel = &w.sel;
 		if (gs_chan_closed(done)) {
 			/* since we looked, and it found nobody: as if it came before */
-			gs_lock_release(locks.done);
+			gs_chan_unlock(done);
 			gs_waitq_del(&s->waiters, &w.sudog);
 			gs_lock_release(locks.sem);
 			gs_rt_leave();
@@ -124,7 +125,7 @@ int gs_sem_acquire(gs_sem *s, gs_context *ctx, int64_t n)
 	}
 	gs_race_parks(locks.sem);
 	if (done)
-		gs_race_parks(locks.done);
+		gs_race_parks(&done->lock);
 	gs_park(commit_unlock_both, &locks, GS_WAIT_SEMA);
 	if (!done) {
 		gs_rt_leave();

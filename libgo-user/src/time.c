@@ -154,7 +154,7 @@ static void chan_fire(struct gs_rtimer *rt)
 	gs_chan *c = t->base.chan;
 	struct gs_sudog *s = NULL;
 
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_worker_self());
 	if (t->when && t->when <= gs_now()) {
 		s = gs_waitq_pop(&c->recvq);
 		if (s) {
@@ -168,7 +168,7 @@ static void chan_fire(struct gs_rtimer *rt)
 	/* the poller, awake, need not be woken */
 	if (t->when && c->recvq.first)
 		gs_rtimer_set(rt, t->when);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	/* who gets the value may free the channel at once */
 	gs_rtimer_done();
 	if (s)
@@ -183,7 +183,7 @@ static bool chan_change(struct gs_timer *base, int64_t when, int64_t period)
 	bool active, poke = false;
 
 	gs_rt_enter();
-	gs_lock_acquire(&c->lock);
+	gs_chan_lock(c, gs_worker_self());
 	active = t->when;
 	gs_store_relaxed(&t->when, when);
 	t->period = period;
@@ -191,7 +191,7 @@ static bool chan_change(struct gs_timer *base, int64_t when, int64_t period)
 		poke = gs_rtimer_set(&base->rt, when);
 	else
 		gs_rtimer_stop(&base->rt);
-	gs_lock_release(&c->lock);
+	gs_chan_unlock(c);
 	if (poke)
 		gs_poller_wake();
 	gs_rt_leave();
