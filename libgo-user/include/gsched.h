@@ -7,6 +7,7 @@
 #include <gsched/context.h>
 #include <gsched/debug.h>
 #include <gsched/io.h>
+#include <gsched/local.h>
 #include <gsched/net.h>
 #include <gsched/process.h>
 #include <gsched/runtime.h>

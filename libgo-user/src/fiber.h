@@ -46,9 +46,10 @@ struct gs_stackref {
 struct gs_fiber_cold {
 	void (*done)(void *arg); /* after fn returned and its deferred calls ran */
 	void *done_arg;
-	char unwind[64]; /* panic.c's, if the fiber unwinds */
-	uint64_t cxx[2]; /* the C++ exceptions it handles, across a park */
+	_Alignas(8) char unwind[64]; /* panic.c's, if the fiber unwinds */
+	uint64_t cxx[2];	     /* the C++ exceptions it handles, across a park */
 	char name[32];
+	bool returned; /* done, if there is one, is due however the fiber ends */
 };
 
 /* What gs_go_copy copies is kept here until the fiber begins, if it is no more. */
@@ -67,9 +68,12 @@ struct gs_fiber {
 	struct gs_tls *own;	    /* I: the context it has for life, or NULL */
 	struct gs_fiber_cold *cold; /* W: NULL: nothing is laid on its stack yet */
 	void (*fn)(void *arg);	    /* I: read by dumps: relaxed */
-	void *arg;		    /* I */
-	const void *from;	    /* I: the return address of gs_go; read by dumps: relaxed */
-	uint64_t id;		    /* I */
+	union {
+		void *arg;		 /* I: until it begins */
+		struct gs_locals *local; /* W: from then on: local.c's, or NULL */
+	};
+	const void *from; /* I: the return address of gs_go; read by dumps: relaxed */
+	uint64_t id;	  /* I */
 	union {
 		struct {
 			void *wake;	/* W */
@@ -147,7 +151,10 @@ void *gs_fiber_unwind_area(void);
  */
 void gs_fiber_set_exit_hook(void (*hook)(void *area));
 
-/* Ends the calling fiber at once: no deferred call, no completion. Depth 0. */
-_Noreturn void gs_fiber_finish(void);
+/*
+ * Ends the calling fiber, whose deferred calls have run: the destructors of its own storage, and
+ * its completion if its function returned, or that is what it looks like. Depth 0.
+ */
+_Noreturn void gs_fiber_finish(bool returned);
 
 #endif /* GS_FIBER_H */

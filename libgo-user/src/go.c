@@ -6,6 +6,7 @@
  * up only by the commit of its last switch, when nobody is on its stack.
  */
 #include <errno.h>
+#include <gsched/local.h>
 #include <gsched/runtime.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "enter.h"
 #include "event.h"
 #include "fiber.h"
+#include "local.h"
 #include "sched_int.h"
 #include "tls.h"
 
@@ -79,39 +81,66 @@ static bool commit_dead(struct gs_fiber *f, void *arg)
 	return true;
 }
 
-static _Noreturn void finish(struct gs_fiber *f)
+/*
+ * What the fiber has for itself alone. The destructors of either kind may give new values to the
+ * other; the context must be as new in the end.
+ */
+static void __attribute__((noinline)) end_storage(struct gs_fiber *f)
 {
-	if (gs_unlikely(f->own))
+	for (int round = 0; round < GS_LOCAL_ROUNDS; round++) {
+		if (f->local)
+			gs_local_end(f);
+		if (!f->own)
+			return;
 		gs_tls_finish();
-	/* its gs_run waits for a return that will not come */
-	if (f->cold->done)
-		gs_fetch_add_seq(&gs_mains_left, 1);
+		if (!f->local)
+			return;
+	}
+	gs_local_drop(f);
+}
+
+static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
+{
+	struct gs_fiber_cold *cold = f->cold;
+
+	if (gs_unlikely(f->local || f->own)) {
+		/* to be known if a destructor calls gs_exit */
+		if (returned)
+			cold->returned = true;
+		end_storage(f);
+		/* a destructor recovered, perhaps: of no text any more */
+		if (f->unwinds)
+			exit_hook(cold->unwind);
+	}
+	if (gs_unlikely(cold->done != NULL)) {
+		if (returned || cold->returned)
+			cold->done(cold->done_arg);
+		else /* its gs_run waits for a return that will not come */
+			gs_fetch_add_seq(&gs_mains_left, 1);
+	}
 	gs_enter();
 	gs_sched_die(commit_dead);
 }
 
-_Noreturn void gs_fiber_finish(void)
+_Noreturn void gs_fiber_finish(bool returned)
 {
-	finish(gs_self_outside());
+	finish(gs_self_outside(), returned);
 }
 
 /* The first C function on a fiber's stack, at depth 1. */
 _Noreturn void gs_fiber_main(struct gs_fiber *f)
 {
-	struct gs_fiber_cold *cold = f->cold;
+	void *arg = f->arg;
 
 	gs_san_first_run();
 	gs_sched_finish();
 	gs_arch_set_errno(0); /* as a new thread's; the last fiber here left its own */
+	f->local = NULL;
 	gs_leave_worker();
-	f->fn(f->arg);
+	f->fn(arg);
 	if (gs_unlikely(f->unwinds))
-		exit_hook(cold->unwind);
-	if (cold->done) {
-		cold->done(cold->done_arg);
-		cold->done = NULL;
-	}
-	finish(f);
+		exit_hook(f->cold->unwind);
+	finish(f, true);
 }
 
 static uint64_t new_id(struct gs_proc *p)

@@ -20,6 +20,7 @@
 #include "fiber.h"
 #include "guard.h"
 #include "leak.h"
+#include "local.h"
 #include "netpoll.h"
 #include "overflow.h"
 #include "panic.h"
@@ -116,6 +117,7 @@ static void forked(void)
 	static struct gs_header header = {.ticking = 1};
 
 	gs_arch_set_slot(NULL);
+	gs_local_forked();
 	gs_trace_forked();
 	gs_hdr = &header;
 	gs_be = NULL;
@@ -195,7 +197,7 @@ static int start(void)
 	gs_debug_init(&c);
 	if (c.follow)
 		gs_width_follow(c.procs);
-	pthread_atfork(NULL, NULL, forked);
+	pthread_atfork(gs_local_fork, NULL, forked);
 	/* workers and the poller look at gs_be; nobody else does before we return */
 	gs_store_release(&gs_be, be);
 	r = gs_poller_start(np);
@@ -290,6 +292,7 @@ int gs_run(void (*fn)(void *), void *arg)
 	gs_fiber_lay(f);
 	f->cold->done = run_done;
 	f->cold->done_arg = gs_self();
+	f->cold->returned = false;
 	f->from = __builtin_return_address(0);
 	strcpy(f->cold->name, "main");
 	gs_debug_main_started();

@@ -62,6 +62,7 @@
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 #include "fiber.h"
+#include "local.h"
 #include "sched.h"
 
 #define MAX_FRAMES 100
@@ -244,28 +245,22 @@ static void free_all(struct unwind *u)
 		drop_newest(u);
 	free(u->recovered);
 	u->recovered = NULL;
+	/* destructors come after it: local.c */
+	u->scope = u->place = NULL;
+	u->running = 0;
 }
 
 static _Noreturn void end_exit(struct unwind *u)
 {
 	free_all(u);
-	gs_fiber_finish();
+	gs_fiber_finish(false);
 }
 
 /* As if the fiber's function had returned and its deferred calls had run. */
 static _Noreturn void end_normally(struct unwind *u)
 {
-	struct gs_fiber_cold *cold;
-
 	free_all(u);
-	gs_rt_enter();
-	cold = gs_self()->cold;
-	gs_rt_leave();
-	if (cold->done) {
-		cold->done(cold->done_arg);
-		cold->done = NULL;
-	}
-	gs_fiber_finish();
+	gs_fiber_finish(true);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -508,8 +503,10 @@ static void exit_hook(void *area)
 
 	while (take(u, &d))
 		call(u, &d);
-	if (gs_unlikely(u->recovered != NULL))
+	if (gs_unlikely(u->recovered != NULL)) {
 		free(u->recovered);
+		u->recovered = NULL;
+	}
 }
 
 void gs_panic_init(void)
@@ -630,6 +627,40 @@ void gs_defer_run(struct gs_deferred *d)
 	while (u && u->top != d && take(u, &copy))
 		call(u, &copy);
 	gs_defer_pop(d);
+}
+
+struct last {
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+/* A destructor called gs_exit: now for the others. */
+static void last(void *arg)
+{
+	struct last *l = arg;
+
+	gs_defer_last(l->fn, l->arg);
+}
+
+void gs_defer_last(void (*fn)(void *), void *arg)
+{
+	struct last l = {fn, arg};
+	struct gs_deferred d;
+	struct unwind *u;
+
+	if (gs_likely(!gs_local_any())) {
+		fn(arg);
+		return;
+	}
+	u = unwind_self();
+	/* who dies of a panic leaves all as it is */
+	if (u->now && !u->now->exit) {
+		fn(arg);
+		return;
+	}
+	gs_defer_push(&d, last, &l);
+	gs_local_end(gs_self_outside());
+	gs_defer_run(&d);
 }
 
 void gs_defer(void (*fn)(void *), void *arg)

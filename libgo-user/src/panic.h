@@ -37,6 +37,12 @@ void gs_defer_pop(struct gs_deferred *d);
 /* The same, but all that was deferred since the push runs before it. */
 void gs_defer_run(struct gs_deferred *d);
 
+/*
+ * By the deferred call that is the fiber's last, and tells others that it is done by fn(arg):
+ * before that, the destructors of its values, as at its end.
+ */
+void gs_defer_last(void (*fn)(void *), void *arg);
+
 #pragma GCC visibility pop
 
 #endif /* GS_PANIC_H */

@@ -46,13 +46,18 @@ static void done(void *arg)
 	gs_wg_done(&g->wg);
 }
 
+static void end(void *arg)
+{
+	gs_defer_last(done, arg);
+}
+
 static void run(void *arg)
 {
 	struct task *t = arg;
 	struct gs_deferred d;
 	int err;
 
-	gs_defer_push(&d, done, t);
+	gs_defer_push(&d, end, t);
 	err = t->fn(t->arg);
 	if (err)
 		fail(t->g, err);

@@ -110,12 +110,17 @@ static void done(void *wg)
 	gs_wg_done(wg);
 }
 
+static void end(void *wg)
+{
+	gs_defer_last(done, wg);
+}
+
 static void run(void *arg)
 {
 	struct call *c = arg;
 	struct gs_deferred d;
 
-	gs_defer_push(&d, done, c->wg);
+	gs_defer_push(&d, end, c->wg);
 	c->fn(c->arg);
 	/* what fn deferred comes before done, as a function's defers in Go */
 	gs_defer_run(&d);

@@ -6,6 +6,7 @@
 #include <gsched/context.h>
 #include <gsched/debug.h>
 #include <gsched/io.h>
+#include <gsched/local.h>
 #include <gsched/net.h>
 #include <gsched/process.h>
 #include <gsched/select.h>
@@ -125,6 +126,40 @@ static int nothing(void *arg)
 	return 0;
 }
 
+static long given, taken; /* atomic */
+
+static void take(void *value)
+{
+	ADD(taken, 1);
+}
+
+static void valued(void *arg)
+{
+	gs_local *keys = arg;
+
+	ut_set_errno(77);
+	for (int i = 0; i < 20; i++) {
+		if (FINE(gs_local_set(keys[i], &all)))
+			ADD(given, 1);
+		else
+			CHECK_EQ(gs_local_get(keys[i]), NULL);
+		CHECK_EQ(ut_errno(), 77);
+	}
+}
+
+static void values(void)
+{
+	gs_local keys[20];
+
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gs_local_create(&keys[i], take), 0);
+	if (FINE(gs_wg_go(&all, valued, keys)))
+		gs_wg_wait(&all);
+	CHECK_EQ(LOAD(taken), LOAD(given));
+	for (int i = 0; i < 20; i++)
+		gs_local_delete(keys[i]);
+}
+
 static int something(void *arg, void **result)
 {
 	*result = arg;
@@ -241,6 +276,7 @@ static void everything(void *arg)
 	timers();
 	contexts();
 	synchronised();
+	values();
 	network();
 	files();
 	processes();
