@@ -161,7 +161,8 @@ void gs_wg_done(gs_waitgroup *wg);
 void gs_wg_wait(gs_waitgroup *wg);
 
 /*
- * Add one, and start a fiber that calls fn(arg) and then gs_wg_done, however fn ends.
+ * Add one, and start a fiber that calls fn(arg), then the destructors of its gs_local values,
+ * and then gs_wg_done, however fn ends.
  * Return: 0, or what gs_go returns; then the count is what it was.
  */
 int gs_wg_go(gs_waitgroup *wg, void (*fn)(void *), void *arg);
