@@ -68,6 +68,8 @@ static bool slab_grow(void)
 	gs_store_release(&chunks, c);
 	gs_lock_release(&lock);
 	gs_arch_unpin_worker(pinned);
+	/* fibers' values: local.c */
+	gs_san_root(c, CHUNK_SIZE);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #ifdef GS_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 /* frames that were left without returning keep their red zones poisoned */
 #define gs_san_stack_reuse(lo, size) __asan_unpoison_memory_region((lo), (size))
 #define gs_san_switch_begin(from, to, dying)                                                       \
@@ -20,9 +21,12 @@
 #define gs_san_first_run() __sanitizer_finish_switch_fiber(NULL, NULL, NULL)
 /* frames are about to be left without returning */
 #define gs_san_no_return() __asan_handle_no_return()
+/* what is found there is not lost */
+#define gs_san_root(lo, size) __lsan_register_root_region((lo), (size))
 #else
 #define gs_san_stack_reuse(lo, size) ((void)(lo), (void)(size))
 #define gs_san_no_return() ((void)0)
+#define gs_san_root(lo, size) ((void)(lo), (void)(size))
 #endif
 
 #ifdef GS_TSAN
