@@ -38,6 +38,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "arch.h"
 #include "base/syscall.h"
 #include "life.h"
 #include "netpoll.h"
@@ -265,7 +266,7 @@ static bool attr_valid(const struct gs_process_attr *a)
 	       !a->pad[1] && !a->pad[2] && !a->pad[3];
 }
 
-int gs_process_start(const struct gs_process_attr *attr, gs_process **process)
+static int start(const struct gs_process_attr *attr, gs_process **process)
 {
 	char *only[2] = {(char *)(uintptr_t)attr->path, NULL}, *found = NULL;
 	struct start s = {
@@ -317,6 +318,15 @@ int gs_process_start(const struct gs_process_attr *attr, gs_process **process)
 	gs_life_begin(&p->life);
 	*process = p;
 	return 0;
+}
+
+int gs_process_start(const struct gs_process_attr *attr, gs_process **process)
+{
+	/* what looks for the file sets it, and finds it elsewhere */
+	int err = gs_arch_errno(), r = start(attr, process);
+
+	gs_arch_set_errno(err);
+	return r;
 }
 
 /* ------------------------------------------------------------------------- */
