@@ -93,6 +93,9 @@ struct gs_backend {
 	 */
 	int (*init)(int nproc, const struct gs_upcall_setup *upcall, const char **why);
 
+	/* After that: are fibers interrupted anywhere, or only asked to yield? */
+	bool (*interrupts)(void);
+
 	/* The calling thread becomes a worker: its slot, or NULL with *err. No proc. */
 	struct gs_slot *(*attach)(uint32_t *id, int *err);
 	void (*detach)(struct gs_slot *slot);

@@ -66,6 +66,7 @@ _Static_assert(GS_KMOD_SI_ERRNO == GSCHED_SI_ERRNO, "whose signal");
 
 static int dev = -1;
 static bool by_signal; /* written once: upcalls are made by SIGURG */
+static bool upcalls;   /* written once: by whatever */
 static struct gs_lock chunk_lock;
 static struct gs_slot *chunks[CHUNKS]; /* chunk_lock */
 
@@ -137,14 +138,18 @@ static int kmod_init(int nproc, const struct gs_upcall_setup *upcall, const char
 	gs_lines = (struct gs_line *)(head + GSCHED_PROCS_OFFSET);
 	if (!by_signal)
 		gs_sig_mind_urg();
-	*why = by_signal	  ? ", fibers are interrupted by SIGURG"
-	       : setup.trampoline ? ""
-				  : ", fibers are not interrupted";
+	upcalls = setup.trampoline;
+	*why = by_signal ? ", fibers are interrupted by SIGURG" : "";
 	return 0;
 fail:
 	gs_syscall3(SYS_close, dev, 0, 0);
 	dev = -1;
 	return (int)r;
+}
+
+static bool kmod_interrupts(void)
+{
+	return upcalls;
 }
 
 static struct gs_slot *chunk_of(uint32_t n)
@@ -256,6 +261,7 @@ static void kmod_counts(struct gs_backend_counts *c)
 const struct gs_backend gs_backend_kmod = {
 	.name = "kmod",
 	.init = kmod_init,
+	.interrupts = kmod_interrupts,
 	.attach = kmod_attach,
 	.detach = kmod_detach,
 	.park = kmod_park,

@@ -787,6 +787,7 @@ static void posix_blocking_begin(struct gs_slot *slot)
 const struct gs_backend gs_backend_posix = {
 	.name = "posix",
 	.init = posix_init,
+	.interrupts = gs_slice_possible,
 	.attach = posix_attach,
 	.detach = posix_detach,
 	.park = posix_park,

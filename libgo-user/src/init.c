@@ -125,7 +125,7 @@ static void forked(void)
 }
 
 /* Whose thread-local storage is whose: tls.h. */
-static int choose_tls(const struct gs_config *c)
+static int choose_tls(const struct gs_config *c, const struct gs_backend *be)
 {
 	const char *why = gs_preempt_tls(c->tls != GS_WANT_FROZEN, c->tls != GS_WANT_NONE);
 
@@ -137,6 +137,13 @@ static int choose_tls(const struct gs_config *c)
 	gs_tls_each = c->tls == GS_WANT_OWN;
 	if (!c->debug_backend)
 		return 0;
+	if (!be->interrupts()) {
+		const char *not = gs_preempt_why_not();
+
+		fprintf(stderr, "gsched: fibers are not interrupted (%s)\n",
+			not ? not : "the backend cannot");
+		return 0;
+	}
 	if (why)
 		fprintf(stderr, "gsched: interrupted fibers keep their threads (%s)\n", why);
 	else
@@ -183,7 +190,7 @@ static int start(void)
 	r = choose_backend(&c, &be);
 	if (r)
 		return r;
-	r = choose_tls(&c);
+	r = choose_tls(&c, be);
 	if (r)
 		return r;
 	/* where fibers are interrupted anywhere: preempt.c */

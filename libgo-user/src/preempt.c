@@ -111,11 +111,25 @@ void gs_preempt_init(void)
 	gs_upcall_xsave = b;
 }
 
+const char *gs_preempt_why_not(void)
+{
+#ifdef GS_TSAN
+	/* its books are a thread's: whose, where a fiber leaves in the midst of them? */
+	return "ThreadSanitizer";
+#else
+	if (!gs_load_relaxed(&gs_arch_gs))
+		return "no FSGSBASE";
+	if (!gs_upcall_xsave || gs_upcall_xsave >= GS_UPCALL_AREA / 2)
+		return "no room for the registers";
+	return NULL;
+#endif
+}
+
 void gs_preempt_trampoline(struct gs_upcall_setup *setup)
 {
 	if (setup->slice_ns)
 		slice_ns = setup->slice_ns;
-	if (!gs_upcall_xsave || gs_upcall_xsave >= GS_UPCALL_AREA / 2)
+	if (gs_preempt_why_not())
 		return;
 	setup->entry = (uintptr_t)gs_upcall_entry;
 	setup->size = (uintptr_t)gs_upcall_end - (uintptr_t)gs_upcall_entry;

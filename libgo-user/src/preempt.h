@@ -12,6 +12,9 @@ struct gs_fiber;
 /* Before the first worker: may fibers be interrupted here at all? */
 void gs_preempt_init(void);
 
+/* After that: why they may not, in words, or NULL. */
+const char *gs_preempt_why_not(void);
+
 /* The trampoline, for the backend; both 0 when there is none. */
 void gs_preempt_trampoline(struct gs_upcall_setup *setup);
 
