@@ -150,7 +150,8 @@ static void pairs(struct __test_metadata *_metadata, int procs)
 		return;
 	fprintf(stderr, "# note: %d procs: %.2f times as long, %lu interruptions\n", procs, median,
 		interruptions);
-	EXPECT_GT(interruptions, 0ul);
+	/* each fiber takes longer than a slice, but may end in the one in which it begins */
+	EXPECT_GE(interruptions, (unsigned long)(n * fibers / 4));
 	EXPECT_LE(median, LIMIT);
 }
 
