@@ -93,7 +93,7 @@ struct gs_backend {
 	 */
 	int (*init)(int nproc, const struct gs_upcall_setup *upcall, const char **why);
 
-	/* After that: are fibers interrupted anywhere, or only asked to yield? */
+	/* After that: are fibers that compute interrupted here? */
 	bool (*interrupts)(void);
 
 	/* The calling thread becomes a worker: its slot, or NULL with *err. No proc. */

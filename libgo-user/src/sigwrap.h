@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #ifndef __GLIBC__
-#error "libgo-user needs glibc: Documentation/tls.rst"
+#error "libgo-user needs glibc, whose sigaction is called by a name of its own: Documentation/tls.rst"
 #endif
 
 /* libc's own, past the one of sigwrap.c and a sanitizer's, which keep books. */
