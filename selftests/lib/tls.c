@@ -6,15 +6,25 @@
 #include <dirent.h>
 #include <gsched/chan.h>
 #include <gsched/debug.h>
+#include <gsched/io.h>
+#include <gsched/net.h>
+#include <gsched/process.h>
+#include <gsched/select.h>
+#include <gsched/signal.h>
 #include <gsched/sync.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "interrupts.h"
 
 extern char **environ;
+
+/* libgo-user/src/tls.h: how many contexts there are */
+uint32_t gs_tls_made(void);
 
 static int stop; /* atomic */
 static gs_waitgroup all;
@@ -34,6 +44,7 @@ static long turns_due;
 static long moved;   /* atomic: computations that ended on another thread than they began */
 static long bad;     /* atomic */
 static long held;    /* atomic: how often all the locks were */
+static long turns;   /* atomic: computations done */
 static int enough;   /* atomic: interrupted as often as is wanted */
 static bool to_move; /* before the fibers: wait for such a computation, too */
 static bool to_go;   /* likewise, for fibers that travel */
@@ -78,6 +89,7 @@ static void __attribute__((noinline)) keep(long me, long i)
 	KEEP(d == (double)(me * 7 + i) / 8 && *end == '|');
 	if (syscall(SYS_gettid) != tid)
 		ADD(moved, 1);
+	ADD(turns, 1);
 }
 
 /* Locks that know their owner, held while it is interrupted. */
@@ -209,7 +221,10 @@ static void check_keepers(struct __test_metadata *_metadata, int procs, const ch
 	EXPECT_GT(s.upcalls, UPCALLS);
 	if (!strcmp(mode, "frozen")) {
 		EXPECT_EQ(0u, s.travels);
+		EXPECT_EQ(0, LOAD(moved));
 	} else {
+		/* used again: as many as workers and interrupted fibers, and those kept ready */
+		EXPECT_LE(gs_tls_made(), s.workers + KEEPERS + 1 + 8);
 		/* the others freeze in libc, the more the slower the machine */
 		EXPECT_GT(s.travels, UPCALLS / 20);
 		if (procs > 1)
@@ -244,10 +259,21 @@ TEST(frozen_2)
 	check_keepers(_metadata, 2, "frozen");
 }
 
+static long all_turns(void)
+{
+	return LOAD(turns);
+}
+
 static void unprotected(void *arg)
 {
-	keepers();
-	_exit(LOAD(bad) || LOAD(ut_failed) ? 1 : 0);
+	struct gs_stats s;
+
+	if (!watch_begin(all_turns, stuck_looks()))
+		_exit(RUN_FAILED);
+	s = keepers();
+	if (LOAD(bad))
+		_exit(RUN_WRONG);
+	_exit(LOAD(ut_failed) ? RUN_FAILED : s.upcalls > UPCALLS ? RUN_RIGHT : RUN_SLOW);
 }
 
 /* GSCHED_TLS=none: fibers go without their storage, and these tests see it */
@@ -258,15 +284,17 @@ TEST(unprotected_is_seen)
 	NEEDS_TRAVEL;
 	NEEDS_INTERRUPTS(2, 100, "none");
 	/* most interruptions do harm, but few are waited for */
-	for (int i = 0; i < 10; i++) {
-		c = ut_child_run(unprotected, NULL, 10 * SEC);
-		if (c->timed_out || c->status != 0)
+	for (int64_t end = gs_now() + ut_limit(UT_WAIT * SEC);; free(c)) {
+		c = ut_child_run(unprotected, NULL, UT_WAIT * SEC);
+		if (fault_seen(c) || gs_now() > end)
 			break;
 	}
-	EXPECT_TRUE(c->timed_out || c->status != 0)
+	EXPECT_TRUE(fault_seen(c))
 	{
-		TH_LOG("nothing was seen:\n%s", c->err);
+		TH_LOG("no fault, status %d%s:\n%s", c->status, c->timed_out ? ", timed out" : "",
+		       c->err);
 	}
+	free(c);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -393,6 +421,139 @@ TEST(dump_of_traveller)
 }
 
 /* ------------------------------------------------------------------------- */
+/* The ways, and what is said of them                                          */
+
+static void default_main(void *arg)
+{
+	struct gs_stats s;
+
+	let_hogs_run(6);
+	UNTIL(stats().travels + stats().freezes >= 50);
+	s = stats();
+	fprintf(stderr, "# %llu travels, %llu freezes, %llu lost\n", (unsigned long long)s.travels,
+		(unsigned long long)s.freezes, (unsigned long long)s.lost);
+	*(struct gs_stats *)arg = s;
+	STORE(stop, 1);
+	gs_wg_wait(&all);
+}
+
+/* GSCHED_TLS unset: fibers travel, and but a few of them, where they can */
+TEST(default_travels)
+{
+	struct gs_stats s = {0};
+
+	NEEDS_INTERRUPTS(2, 1000, NULL);
+	RUN(default_main, &s);
+	if (must_travel()) {
+		/* the others found no context that was ready */
+		EXPECT_GT(s.travels, s.freezes);
+	} else {
+		EXPECT_EQ(0u, s.travels);
+	}
+}
+
+/* None of the hogs calls the library. */
+static void frozen_main(void *arg)
+{
+	let_hogs_run(12);
+	/* they have begun and not ended, and none is in a run queue without a thread */
+	UNTIL(stats().workers >= 12);
+	CHECK_EQ(stats().travels, 0u);
+	STORE(stop, 1);
+	gs_wg_wait(&all);
+}
+
+/* GSCHED_TLS=frozen: each interrupted fiber takes a thread */
+TEST(frozen_takes_threads)
+{
+	NEEDS_INTERRUPTS(2, 1000, "frozen");
+	RUN(frozen_main, NULL);
+}
+
+static void say(void *arg)
+{
+	_exit(gs_run(nothing, NULL) ? 1 : 0);
+}
+
+/* What GSCHED_DEBUG=backend says in a mode, as a whole line; status: of a start. */
+static void says(struct __test_metadata *_metadata, const char *mode, int status, const char *line)
+{
+	char text[200];
+	struct ut_child *c;
+
+	snprintf(text, sizeof(text), "\ngsched: %s\n", line);
+	setenv("GSCHED_DEBUG", "backend=1", 1);
+	ut_set_tls(mode);
+	c = ut_child_run(say, NULL, UT_WAIT * SEC);
+	EXPECT_EQ(status, c->status);
+	EXPECT_SAYS(c, text);
+	free(c);
+}
+
+/* GSCHED_DEBUG=backend: what becomes of interrupted fibers, and why */
+TEST(ways_said)
+{
+#if defined(UT_TSAN)
+	const char *none = "fibers are not interrupted (ThreadSanitizer)";
+
+	says(_metadata, NULL, 0, none);
+	says(_metadata, "frozen", 0, none);
+	says(_metadata, "fiber", 1, "GSCHED_TLS=fiber: a sanitizer watches threads");
+#elif defined(UT_ASAN)
+	const char *keep = "interrupted fibers keep their threads (a sanitizer watches threads)";
+
+	says(_metadata, NULL, 0, keep);
+	says(_metadata, "travel", 0, keep);
+	says(_metadata, "frozen", 0, "interrupted fibers keep their threads (GSCHED_TLS=frozen)");
+	says(_metadata, "fiber", 1, "GSCHED_TLS=fiber: a sanitizer watches threads");
+#else
+	if (!must_travel())
+		SKIP(return, "no FSGSBASE, or an older libc");
+	says(_metadata, NULL, 0, "interrupted fibers take their thread-local storage along");
+	says(_metadata, "travel", 0, "interrupted fibers take their thread-local storage along");
+	says(_metadata, "frozen", 0, "interrupted fibers keep their threads (GSCHED_TLS=frozen)");
+	says(_metadata, "fiber", 0, "interrupted fibers have thread-local storage of their own");
+	says(_metadata, "none", 0, "interrupted fibers go without their thread-local storage");
+#endif
+}
+
+#ifdef GS_INJECT
+void gs_inject_fail_at(unsigned long n);
+
+static void say_failing(void *arg)
+{
+	gs_inject_fail_at((unsigned long)(uintptr_t)arg);
+	say(NULL);
+}
+
+/* a step of the library's look at libc fails: it does without contexts, and says why */
+TEST(self_check_fails)
+{
+	bool no_memory = false, does_not_work = false;
+
+	unsetenv("GSCHED_INJECT");
+	unsetenv("GSCHED_TLS");
+	setenv("GSCHED_DEBUG", "backend=1", 1);
+	for (uintptr_t n = 1; n < 60 && !(no_memory && does_not_work); n++) {
+		struct ut_child *c = ut_child_run(say_failing, (void *)n, UT_WAIT * SEC);
+
+		if (strstr(c->err, "keep their threads (no memory)\n")) {
+			EXPECT_EQ(0, c->status);
+			no_memory = true;
+		}
+		if (strstr(c->err,
+			   "keep their threads (a thread on a context of its own does not work)\n")) {
+			EXPECT_EQ(0, c->status);
+			does_not_work = true;
+		}
+		free(c);
+	}
+	EXPECT_TRUE(no_memory);
+	EXPECT_TRUE(does_not_work);
+}
+#endif
+
+/* ------------------------------------------------------------------------- */
 /* Storage of a fiber's own                                                    */
 
 static __thread long own_word = 77;
@@ -499,6 +660,7 @@ static void own(struct __test_metadata *_metadata, int procs)
 	ut_set_procs(procs);
 	setenv("GSCHED_SLICE", "100", 1);
 	RUN(own_main, &none);
+	EXPECT_EQ(!must_travel(), none);
 	if (none)
 		SKIP(return, "no thread-local storage for fibers here");
 }
@@ -513,6 +675,97 @@ TEST(own_1)
 TEST(own_4)
 {
 	own(_metadata, 4);
+}
+
+#define EACH 40
+
+static pthread_t selves[EACH];
+static gs_waitgroup begun_each;
+
+/* Started without an attribute. */
+static void each_fiber(void *arg)
+{
+	long me = (long)(intptr_t)arg;
+
+	selves[me] = pthread_self();
+	gs_wg_done(&begun_each);
+	/* from here on all are there, and were not one after the other */
+	gs_wg_wait(&begun_each);
+	for (long i = 0; i < me; i++)
+		CHECK(!pthread_equal(selves[i], selves[me]));
+	own_fiber((void *)(me + 1));
+	CHECK(pthread_equal(pthread_self(), selves[me]));
+}
+
+static void each_main(void *arg)
+{
+	own_word = -1; /* main's own: not seen by the others */
+	pthread_key_create(&own_key, own_key_gone);
+	gs_wg_add(&begun_each, EACH);
+	for (long i = 0; i < EACH; i++)
+		CHECK_EQ(gs_go(each_fiber, (void *)i), 0);
+	UNTIL(gs_num_fibers() == 1);
+	CHECK_EQ(LOAD(destroyed), EACH);
+	CHECK_EQ(cxx_objects(), 0);
+	CHECK_EQ(own_word, -1);
+}
+
+/* GSCHED_TLS=fiber: every fiber has its own, without being started so */
+TEST(each_has_its_own)
+{
+	ut_set_procs(2);
+	setenv("GSCHED_SLICE", "100", 1);
+	ut_set_tls("fiber");
+	if (must_travel()) {
+		RUN(each_main, NULL);
+	} else {
+		EXPECT_EQ(-EOPNOTSUPP, gs_run(each_main, NULL));
+	}
+}
+
+static void refused_main(void *arg)
+{
+	const struct gs_attr attr = {.flags = GS_OWN_TLS};
+
+	CHECK_EQ(gs_go_attr(&attr, nothing, NULL), -EOPNOTSUPP);
+}
+
+/* GSCHED_TLS=frozen: there is none for a fiber to have */
+TEST(own_frozen)
+{
+	ut_set_tls("frozen");
+	RUN(refused_main, NULL);
+}
+
+static void self_fiber(void *arg)
+{
+	*(pthread_t *)arg = pthread_self();
+}
+
+static void again_main(void *arg)
+{
+	const struct gs_attr attr = {.flags = GS_OWN_TLS};
+	uint32_t before = gs_tls_made();
+	long n = ut_count(2000, 200);
+
+	for (long i = 0; i < n; i++) {
+		pthread_t self;
+
+		CHECK_EQ(gs_go_attr(&attr, self_fiber, &self), 0);
+		UNTIL(gs_num_fibers() == 1);
+	}
+	/* one, but who ended may not have given his back yet */
+	CHECK_LE(gs_tls_made() - before, 20u);
+}
+
+/* fibers that come one after the other use the same storage again */
+TEST(own_again)
+{
+	if (!must_travel())
+		SKIP(return, "no thread-local storage for fibers here");
+	ut_set_procs(2);
+	ut_set_tls(NULL);
+	RUN(again_main, NULL);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -543,6 +796,26 @@ static void handles_main(void *arg)
 TEST(exceptions_over_waits)
 {
 	ut_set_procs(2);
+	RUN(handles_main, NULL);
+}
+
+/* and where they keep their threads while they are interrupted */
+TEST(exceptions_frozen)
+{
+	ut_set_procs(2);
+	setenv("GSCHED_SLICE", "100", 1);
+	ut_set_tls("frozen");
+	RUN(handles_main, NULL);
+}
+
+/* and in storage of the fiber's own */
+TEST(exceptions_own)
+{
+	if (!must_travel())
+		SKIP(return, "no thread-local storage for fibers here");
+	ut_set_procs(2);
+	setenv("GSCHED_SLICE", "100", 1);
+	ut_set_tls("fiber");
 	RUN(handles_main, NULL);
 }
 
@@ -602,6 +875,7 @@ TEST(setuid_everywhere)
 /* What a thread's id is good for, if it is a fiber's. */
 static long told; /* atomic: signals that came */
 static pthread_t fiber_self;
+static long unreached; /* atomic */
 
 static void on_told(int signo)
 {
@@ -611,6 +885,29 @@ static void on_told(int signo)
 static void *from_outside(void *arg)
 {
 	return (void *)(intptr_t)pthread_kill(fiber_self, SIGUSR1);
+}
+
+/* The name of the thread that runs this, from the kernel. */
+static void thread_name(char *name, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/comm", syscall(SYS_gettid));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = read(fd, name, size - 1);
+	close(fd);
+	name[n > 0 ? n - 1 : 0] = '\0';
+}
+
+/* By another fiber, on another proc, for the first one does not wait: its id reaches nobody. */
+static void other_fiber(void *arg)
+{
+	CHECK(!pthread_equal(pthread_self(), fiber_self));
+	CHECK_EQ(pthread_kill(fiber_self, SIGUSR1), ESRCH);
+	CHECK_EQ(pthread_kill(fiber_self, 0), ESRCH);
+	ADD(unreached, 1);
 }
 
 static void ids_main(void *arg)
@@ -623,7 +920,9 @@ static void ids_main(void *arg)
 	void *outside = NULL;
 	cpu_set_t set;
 	pthread_t t;
-	int policy;
+	int policy, r;
+	char comm[32];
+	clockid_t clock;
 
 	fiber_self = pthread_self();
 	CHECK(pthread_equal(fiber_self, pthread_self()));
@@ -631,19 +930,40 @@ static void ids_main(void *arg)
 	CHECK_EQ(raise(SIGUSR1), 0);
 	CHECK_EQ(LOAD(told), 2);
 	CHECK_EQ(pthread_kill(pthread_self(), 0), 0);
+	/* of the thread that runs it just now: so no other may meanwhile */
+	gs_nopreempt_begin();
 	CHECK_EQ(pthread_setname_np(pthread_self(), "ids_main"), 0);
 	CHECK_EQ(pthread_getname_np(pthread_self(), name, sizeof(name)), 0);
+	thread_name(comm, sizeof(comm));
+	gs_nopreempt_end();
 	CHECK_EQ(strcmp(name, "ids_main"), 0);
+	CHECK_EQ(strcmp(comm, "ids_main"), 0);
 	CHECK_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
 	CHECK_EQ(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts), 0);
 	CHECK_EQ(pthread_getaffinity_np(pthread_self(), sizeof(set), &set), travels ? ESRCH : 0);
 	CHECK_EQ(pthread_setaffinity_np(pthread_self(), sizeof(set), &set), travels ? ESRCH : 0);
-	CHECK_EQ(pthread_getschedparam(pthread_self(), &policy, &param) != 0, travels);
+	r = pthread_getschedparam(pthread_self(), &policy, &param);
+	CHECK_EQ(r, travels ? EPERM : 0);
+	if (travels)
+		param.sched_priority = 0;
+	CHECK_EQ(pthread_setschedparam(pthread_self(), SCHED_OTHER, &param), travels ? ESRCH : 0);
+	/* of any thread, or of none, if it travels */
+	CHECK_EQ(pthread_getcpuclockid(pthread_self(), &clock), 0);
+	if (!travels)
+		CHECK_EQ(clock_gettime(clock, &ts), 0);
 	/* it would tell of the first thread's stack */
 	CHECK_EQ(pthread_getattr_np(pthread_self(), &attr), travels ? ESRCH : 0);
 	if (!travels)
 		pthread_attr_destroy(&attr);
 	/* nobody else reaches it; a real thread would be */
+	if (travels) {
+		int64_t end = gs_now() + ut_limit(UT_WAIT * SEC);
+
+		CHECK_EQ(gs_go(other_fiber, NULL), 0);
+		while (!LOAD(unreached) && gs_now() < end)
+			;
+		CHECK_EQ(LOAD(unreached), 1);
+	}
 	CHECK_EQ(pthread_create(&t, NULL, from_outside, NULL), 0);
 	CHECK_EQ(pthread_join(t, &outside), 0);
 	CHECK_EQ((int)(intptr_t)outside, travels ? ESRCH : 0);
@@ -655,6 +975,7 @@ static void ids(struct __test_metadata *_metadata, const char *mode)
 	bool travels = !strcmp(mode, "travel");
 
 	setenv("GSCHED_TLS", mode, 1);
+	ut_set_procs(2);
 	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
 	RUN(ids_main, &travels);
 }
@@ -671,6 +992,200 @@ TEST(ids_frozen)
 {
 	ids(_metadata, "frozen");
 }
+
+/* What the kernel keeps for a thread. */
+struct kernels {
+	long tid;
+	int nice;
+	size_t cpus;
+	void *stack;
+};
+
+static struct kernels look(void)
+{
+	struct kernels k;
+	cpu_set_t set;
+	stack_t ss;
+
+	gs_nopreempt_begin(); /* all of one thread */
+	k.tid = syscall(SYS_gettid);
+	k.nice = getpriority(PRIO_PROCESS, 0);
+	CHECK_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+	k.cpus = (size_t)CPU_COUNT(&set);
+	CHECK_EQ(sigaltstack(NULL, &ss), 0);
+	k.stack = ss.ss_sp;
+	gs_nopreempt_end();
+	return k;
+}
+
+static void block_a_little(void *arg)
+{
+	const struct timespec ts = {.tv_nsec = 2 * MS};
+
+	nanosleep(&ts, NULL);
+}
+
+static void kernels_main(void *arg)
+{
+	struct kernels before, after;
+	cpu_set_t one, set;
+	int cpu = 0;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+	while (!CPU_ISSET(cpu, &set))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	gs_nopreempt_begin();
+	CHECK_EQ(setpriority(PRIO_PROCESS, 0, 3), 0);
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	before = look();
+	gs_nopreempt_end();
+	CHECK_EQ(before.nice, 3);
+	CHECK_EQ(before.cpus, 1u);
+	/* until it goes on elsewhere: beside those that block it does soon */
+	UNTIL(({
+		gs_wg_go(&all, block_a_little, NULL);
+		gs_sleep(MS / 10);
+		after = look();
+		after.tid != before.tid;
+	}));
+	CHECK_EQ(after.nice, 0);
+	CHECK_EQ(after.cpus, (size_t)CPU_COUNT(&set));
+	CHECK(after.stack != before.stack);
+	/* they have stayed where they were set */
+	if (CHECK_EQ(sched_getaffinity((pid_t)before.tid, sizeof(set), &set), 0))
+		CHECK_EQ(CPU_COUNT(&set), 1);
+	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)before.tid), 3);
+	gs_wg_wait(&all);
+}
+
+/* gettid, nice, affinity and the alternate stack are the thread's, not the fiber's */
+TEST(kernels_own)
+{
+	ut_set_procs(2);
+	RUN(kernels_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* errno                                                                       */
+
+/* Another number each time; the call may wait, and on another thread it goes on. */
+#define KEEPS_ERRNO(call)                                                                          \
+	do {                                                                                       \
+		static int number = 2000 + __LINE__;                                               \
+		ut_set_errno(number);                                                              \
+		(void)(call);                                                                      \
+		if (ut_errno() != number)                                                          \
+			ut_fail(__FILE__, __LINE__, "errno is %d after %s", ut_errno(), #call);    \
+	} while (0)
+
+static gs_chan *there, *back;
+static gs_mutex mutex;
+static int ends[2];
+static gs_listener *listener;
+
+/* Answers late, so that the other one waits; its own errno is another. */
+static void answers(void *arg)
+{
+	gs_conn *c = NULL;
+	char b[2];
+	long v = 0;
+
+	ut_set_errno(1);
+	gs_mutex_lock(&mutex);
+	gs_chan_send(back, &v);
+	gs_sleep(MS);
+	gs_mutex_unlock(&mutex);
+	gs_sleep(MS);
+	gs_chan_recv(there, &v);
+	gs_sleep(MS);
+	gs_chan_send(back, &v);
+	gs_sleep(MS);
+	gs_chan_send(back, &v);
+	gs_sleep(MS);
+	CHECK_EQ(gs_write(ends[1], "12", 2), 2);
+	CHECK_EQ(gs_accept(listener, &c), 0);
+	gs_sleep(MS);
+	CHECK_EQ(gs_conn_write(c, "12", 2), 2);
+	CHECK_EQ(gs_conn_read(c, b, 2), 0);
+	gs_conn_close(c);
+	CHECK_EQ(ut_errno(), 1);
+}
+
+static void errno_main(void *arg)
+{
+	char *argv[] = {"true", NULL};
+	const struct gs_process_attr right = {.path = "true", .argv = argv},
+				     wrong = {.path = "/nonexistent"};
+	gs_chan *signals = gs_chan_new(sizeof(int), 1);
+	int status, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	struct gs_addrs addrs = {0};
+	gs_process *p = NULL;
+	gs_conn *c = NULL;
+	char addr[100], b[2];
+	long v = 0;
+
+	there = gs_chan_new(sizeof(long), 0);
+	back = gs_chan_new(sizeof(long), 0);
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	CHECK_EQ(gs_listen("tcp", "127.0.0.1:0", &listener), 0);
+	CHECK_EQ(gs_listener_addr(listener, addr, sizeof(addr)), 0);
+	KEEPS_ERRNO(gs_wg_go(&all, answers, NULL));
+	KEEPS_ERRNO(gs_chan_recv(back, &v));
+	KEEPS_ERRNO(gs_mutex_lock(&mutex));
+	KEEPS_ERRNO(gs_mutex_unlock(&mutex));
+	KEEPS_ERRNO(gs_chan_send(there, &v));
+	KEEPS_ERRNO(gs_select(GS_RECV(back, &v), GS_AFTER(UT_WAIT * SEC)));
+	KEEPS_ERRNO(gs_chan_recv(back, &v));
+	KEEPS_ERRNO(gs_poll_fd(ends[0], POLLIN, UT_WAIT * SEC));
+	KEEPS_ERRNO(gs_read(ends[0], b, 1));
+	KEEPS_ERRNO(gs_read(ends[0], b, 1));
+	KEEPS_ERRNO(gs_poll_fd(ends[0], POLLIN, MS));
+	KEEPS_ERRNO(CHECK_EQ(gs_dial("tcp", addr, NULL, &c), 0));
+	KEEPS_ERRNO(CHECK_EQ(gs_conn_read_full(c, b, 2), 2));
+	KEEPS_ERRNO(gs_conn_close(c));
+	KEEPS_ERRNO(gs_sleep(MS));
+	KEEPS_ERRNO(gs_yield());
+	KEEPS_ERRNO(gs_wg_wait(&all));
+	/* and those that fail */
+	KEEPS_ERRNO(CHECK_EQ(gs_open("/nonexistent", O_RDONLY, 0), -ENOENT));
+	KEEPS_ERRNO(CHECK_EQ(gs_read(-1, b, 1), -EBADF));
+	KEEPS_ERRNO(CHECK_EQ(gs_chan_try_recv(back, &v), -EAGAIN));
+	KEEPS_ERRNO(gs_listener_close(listener));
+	KEEPS_ERRNO(CHECK_EQ(gs_dial("tcp", addr, NULL, &c), -ECONNREFUSED));
+	KEEPS_ERRNO(CHECK_EQ(gs_process_start(&wrong, &p), -ENOENT));
+	KEEPS_ERRNO(CHECK_EQ(gs_process_start(&right, &p), 0));
+	KEEPS_ERRNO(CHECK_EQ(gs_process_wait(p, NULL, &status), 0));
+	KEEPS_ERRNO(gs_process_release(p));
+	KEEPS_ERRNO(gs_lookup_host("localhost", NULL, &addrs));
+	KEEPS_ERRNO(gs_dump(null));
+	KEEPS_ERRNO(CHECK_EQ(gs_trace_start("/dev/null"), 0));
+	KEEPS_ERRNO(CHECK_EQ(gs_trace_stop(), 0));
+	KEEPS_ERRNO(gs_leak_check(null));
+	KEEPS_ERRNO(CHECK_EQ(gs_signal_notify(signals, SIGUSR2), 0));
+	KEEPS_ERRNO(gs_signal_stop(signals));
+	KEEPS_ERRNO(gs_max_procs(3));
+	KEEPS_ERRNO(gs_close_fd(ends[0]));
+	KEEPS_ERRNO(gs_close_fd(ends[1]));
+	/* who returns a pointer tells by errno why there is none */
+	ut_set_errno(0);
+	CHECK(!gs_chan_new(SIZE_MAX, 2));
+	CHECK_EQ(ut_errno(), EOVERFLOW);
+	close(null);
+	gs_chan_unref(signals);
+	gs_chan_unref(there);
+	gs_chan_unref(back);
+}
+
+/* errno is the same after calls of the library: those that waited, and those that failed */
+TEST(errno_over_calls)
+{
+	ut_set_procs(2);
+	RUN(errno_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
 
 static void *plain_thread(void *arg)
 {
@@ -800,6 +1315,55 @@ static void handlers_main(void *arg)
 	closedir(d);
 }
 
+static bool blocked_here(void)
+{
+	sigset_t now;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	return sigismember(&now, SIGUSR1);
+}
+
+static long main_turns; /* atomic: of the other fiber, on the only proc */
+
+/* Its mask is not the thread's usual one. It calls nothing of the library's. */
+static void masked(void *arg)
+{
+	long tid, from;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	tid = syscall(SYS_gettid);
+	/* each of them while this one was interrupted */
+	for (from = LOAD(main_turns); LOAD(main_turns) < from + 10;) {
+		compute(1000);
+		CHECK_EQ(syscall(SYS_gettid), tid);
+		CHECK(blocked_here());
+	}
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	STORE(stop, 1);
+}
+
+static void masks_main(void *arg)
+{
+	CHECK_EQ(gs_wg_go(&all, masked, NULL), 0);
+	UNTIL(({
+		CHECK(!blocked_here());
+		ADD(main_turns, 1);
+		LOAD(stop);
+	}));
+	gs_wg_wait(&all);
+	CHECK_GE(stats().freezes, 10u);
+}
+
+/* a fiber that blocks signals stays on its thread, and others do not get its mask */
+TEST(mask_stays)
+{
+	NEEDS_INTERRUPTS(1, 100, "travel");
+	RUN(masks_main, NULL);
+}
+
 /* a fiber in a signal handler does not leave its thread, whose mask comes back */
 TEST(handlers_stay)
 {
@@ -808,6 +1372,88 @@ TEST(handlers_stay)
 	NEEDS_INTERRUPTS(2, 100, "travel");
 	sigaction(SIGUSR1, &sa, NULL);
 	RUN(handlers_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* The price                                                                   */
+
+static double *cost; /* ns of CPU time for a switch; shared with the child */
+
+static void yields(void *arg)
+{
+	for (long i = 0; i < 200000; i++)
+		gs_yield();
+}
+
+static void cost_main(void *arg)
+{
+	struct timespec from, to;
+
+	yields(NULL); /* warm */
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(gs_wg_go(&all, yields, NULL), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+	gs_wg_wait(&all);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+	*cost = (double)((to.tv_sec - from.tv_sec) * SEC + to.tv_nsec - from.tv_nsec) / 400000;
+}
+
+static void cost_child(void *arg)
+{
+	_exit(gs_run(cost_main, NULL) || LOAD(ut_failed) ? 1 : 0);
+}
+
+static double cost_of(const char *mode)
+{
+	struct ut_child *c;
+
+	ut_set_tls(mode);
+	c = ut_child_run(cost_child, NULL, UT_WAIT * SEC);
+	CHECK_EQ(c->status, 0);
+	free(c);
+	return *cost;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* a switch costs in the default mode what it costs where nothing travels */
+TEST(travel_costs_nothing)
+{
+	double ratio[15], sum[2] = {0};
+	const int n = 15;
+
+	if (!must_travel() || ut_scale() > 1)
+		SKIP(return, "fibers do not travel here, or the machine is emulated");
+#ifdef GS_INJECT
+	SKIP(return, "delays are injected");
+#endif
+	cost = mmap(NULL, sizeof(*cost), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)cost);
+	ut_set_procs(1);
+	/* the median of pairs, each measured back to back; a machine in turmoil gets three tries */
+	for (int attempt = 0; attempt < 3; attempt++) {
+		for (int i = 0; i < n; i++) {
+			double of[2];
+
+			for (int k = 0; k < 2; k++)
+				of[(i + k) % 2] = cost_of((i + k) % 2 ? "frozen" : NULL);
+			ratio[i] = of[0] / of[1];
+			sum[0] += of[0] / n;
+			sum[1] += of[1] / n;
+		}
+		qsort(ratio, (size_t)n, sizeof(*ratio), by_size);
+		fprintf(stderr, "# %.1f ns, frozen %.1f ns: median ratio %.3f\n", sum[0], sum[1],
+			ratio[n / 2]);
+		if (ratio[n / 2] <= 1.10)
+			break;
+	}
+	EXPECT_EQ(0, LOAD(ut_failed));
+	EXPECT_LE(ratio[n / 2], 1.10);
 }
 
 TEST_HARNESS_MAIN
