@@ -763,8 +763,8 @@ static int do_run(int64_t looks)
 	know_names();
 	lock_one_of = run.fibers > 100 ? 4 : 1;
 	lock_seldom = ut_on_kmod() ? 4 : 1;
-	/* beside so many each of their calls waits for a second there */
-	chores_due = run.fibers > 100 && !ut_on_kmod() ? 3 : CHORES;
+	/* beside so many each of their calls waits, on posix for a second */
+	chores_due = run.fibers > 100 ? 3 : CHORES;
 	utf8 = newlocale(LC_ALL_MASK, "C.UTF-8", (locale_t)0);
 	shared = fopencookie(NULL, "w", io);
 	if (!shared || pthread_key_create(&key, NULL) || pthread_key_create(&own_key, key_gone) ||
