@@ -13,24 +13,24 @@ static struct gs_lock locks[2];
 
 static void in_order(void *arg)
 {
-	gs_lockrank_acquire(&locks[0], "chan.c", "&c->lock");
-	gs_lockrank_acquire(&locks[1], "select.c", "&last->lock"); /* ascending */
+	gs_lockrank_acquire(&locks[0], "chan.h", "&c->lock");
+	gs_lockrank_acquire(&locks[1], "chan.h", "&c->lock"); /* ascending */
 	gs_lockrank_release(&locks[0]);
 	gs_lockrank_release(&locks[1]);
-	gs_lockrank_acquire(&locks[1], "chan.c", "&c->lock");
+	gs_lockrank_acquire(&locks[1], "chan.h", "&c->lock");
 	gs_lockrank_acquire(&locks[0], "timer.c", "&h->lock");
 }
 
 static void out_of_order(void *arg)
 {
 	gs_lockrank_acquire(&locks[0], "timer.c", "&h->lock");
-	gs_lockrank_acquire(&locks[1], "chan.c", "&c->lock");
+	gs_lockrank_acquire(&locks[1], "chan.h", "&c->lock");
 }
 
 static void descending(void *arg)
 {
-	gs_lockrank_acquire(&locks[1], "select.c", "&last->lock");
-	gs_lockrank_acquire(&locks[0], "select.c", "&last->lock");
+	gs_lockrank_acquire(&locks[1], "chan.h", "&c->lock");
+	gs_lockrank_acquire(&locks[0], "chan.h", "&c->lock");
 }
 
 static void two_of_a_rank(void *arg)
@@ -41,8 +41,8 @@ static void two_of_a_rank(void *arg)
 
 static void twice(void *arg)
 {
-	gs_lockrank_acquire(&locks[0], "chan.c", "&c->lock");
-	gs_lockrank_acquire(&locks[0], "chan.c", "&c->lock");
+	gs_lockrank_acquire(&locks[0], "chan.h", "&c->lock");
+	gs_lockrank_acquire(&locks[0], "chan.h", "&c->lock");
 }
 
 static void unknown(void *arg)
@@ -52,7 +52,7 @@ static void unknown(void *arg)
 
 static void not_held(void *arg)
 {
-	gs_lockrank_acquire(&locks[0], "chan.c", "&c->lock");
+	gs_lockrank_acquire(&locks[0], "chan.h", "&c->lock");
 	gs_lockrank_release(&locks[1]);
 }
 
@@ -63,10 +63,10 @@ TEST(check)
 		const char *says;
 	} cases[] = {
 		{in_order, NULL},
-		{out_of_order, "chan.c: (&c->lock) is taken while timer.c: (&h->lock) is held"},
-		{descending, "(&last->lock) is taken while select.c: (&last->lock) is held"},
+		{out_of_order, "chan.h: (&c->lock) is taken while timer.c: (&h->lock) is held"},
+		{descending, "(&c->lock) is taken while chan.h: (&c->lock) is held"},
 		{two_of_a_rank, "(&c->lock) is taken while context.c: (&c->lock) is held"},
-		{twice, "chan.c: (&c->lock) is held already"},
+		{twice, "chan.h: (&c->lock) is held already"},
 		{unknown, "chan.c: (&new->lock) is in no rank"},
 		{not_held, "releases a lock that it does not hold"},
 	};
