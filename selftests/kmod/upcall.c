@@ -571,37 +571,46 @@ TEST_F(upcall, refused_by_restart)
 	EXPECT_EQ(1000 + POLLIN, puppet_finish(&self->a));
 }
 
-/* Calls the code in that page with the registers of one who is to go on with a call. */
-static long order_restart(struct puppet *p, long page)
+/* Code of one call's instruction, in a page of its own, and the number of the call. */
+struct restart {
+	char *page;
+	long nr;
+};
+
+static long order_restart(struct puppet *p, long arg)
 {
-	long r = SYS_restart_syscall;
+	const struct restart *c = (const struct restart *)arg;
+	long r = c->nr;
 
 	user_begin(p);
-	__asm__ volatile("call *%1" : "+a"(r) : "r"(page) : "rcx", "r11", "memory", "cc");
+	__asm__ volatile("call *%1"
+			 : "+a"(r)
+			 : "r"(c->page)
+			 : "rcx", "r8", "r9", "r10", "r11", "memory", "cc");
 	spin();
 	user_end(p);
 	return r;
 }
 
 /* The thread is back in user mode already, and has to fetch the instruction that calls. */
-TEST_F(upcall, refused_before_restart)
+static void before_restart(struct __test_metadata *_metadata, FIXTURE_DATA(upcall) * self,
+			   const char *insn, long nr)
 {
-	static unsigned char code[4096] __attribute__((aligned(4096))) = {
-		0x0f, 0x05 /* syscall */, 0xc3 /* ret */
-	};
+	static char code[4096] __attribute__((aligned(4096)));
 	struct uffdio_copy copy = {.src = (uintptr_t)code, .len = sizeof(code)};
-	char *page;
-	int uffd = k_uffd(&page, sizeof(code));
+	struct restart c = {.nr = nr};
+	int uffd = k_uffd(&c.page, sizeof(code));
 
+	memcpy(code, insn, 3);
 	ASSERT_LE(0, uffd);
-	ASSERT_EQ(0, mprotect(page, sizeof(code), PROT_READ | PROT_EXEC));
-	puppet_start(&self->a, order_restart, (long)page);
+	ASSERT_EQ(0, mprotect(c.page, sizeof(code), PROT_READ | PROT_EXEC));
+	puppet_start(&self->a, order_restart, (long)&c);
 	ASSERT_TRUE(rob(self));
-	copy.dst = (uintptr_t)page;
+	copy.dst = (uintptr_t)c.page;
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
 	EXPECT_TRUE(until(upcalls(self) == 1));
 	/* behind it: nothing was to be gone on with */
-	EXPECT_EQ((uintptr_t)page + 2, self->seen.ip);
+	EXPECT_EQ((uintptr_t)c.page + 2, self->seen.ip);
 	EXPECT_EQ((uint64_t)-EINTR, self->seen.rax);
 	/* and once more for each interrupt before that instruction */
 	EXPECT_LE(1, k_fdinfo(&self->k, "refused-restart"));
@@ -609,41 +618,15 @@ TEST_F(upcall, refused_before_restart)
 	EXPECT_EQ(-EINTR, puppet_finish(&self->a));
 }
 
-extern char i80_insn[], i80_end[];
-
-/* 32-bit code's restart_syscall in 64-bit code, all the time. */
-static long order_int80(struct puppet *p, long arg)
+TEST_F(upcall, refused_before_restart)
 {
-	user_begin(p);
-	while (!LOAD(stop)) {
-		long r;
-
-		__asm__ volatile("xorl %%eax, %%eax\n"
-				 /* emulators take interrupts between blocks of code */
-				 "jmp i80_insn\n"
-				 "i80_insn:\n"
-				 "int $0x80\n"
-				 "i80_end:\n"
-				 : "=a"(r)
-				 :
-				 : "r8", "r9", "r10", "r11", "memory", "cc");
-	}
-	user_end(p);
-	return 0;
+	before_restart(_metadata, self, "\x0f\x05\xc3" /* syscall, ret */, SYS_restart_syscall);
 }
 
-/* Not between the number and the call: it would be made by another thread. */
+/* By the instruction and the number of 32-bit code, which works in 64-bit code. */
 TEST_F(upcall, refused_before_int80)
 {
-	section[0] = (uintptr_t)i80_insn;
-	section[1] = (uintptr_t)i80_end;
-	puppet_start(&self->a, order_int80, 0);
-	ASSERT_TRUE(until(self->a.slot->depth == 0));
-	ASSERT_TRUE(spin_until(k_kick(&self->k, 0) == 0 && upcalls(self) >= 20 &&
-			       k_fdinfo(&self->k, "refused-restart") > 0));
-	EXPECT_EQ(0, self->seen.in_section);
-	STORE(stop, 1);
-	EXPECT_EQ(0, puppet_finish(&self->a));
+	before_restart(_metadata, self, "\xcd\x80\xc3" /* int $0x80, ret */, 0);
 }
 
 /* ------------------------------------------------------------------------- */
