@@ -893,4 +893,76 @@ TEST(references)
 	RUN(refs_main, NULL);
 }
 
+/* ------------------------------------------------------------------------- */
+/* A lock that one proc has had for long, and then others                      */
+
+#define ALONE 1200 /* operations after which it is biased: base/biased.c */
+
+static gs_chan *common;
+static int64_t sent_sum, received_sum; /* atomic */
+
+static void both_ways(long from, long n)
+{
+	long in = 0, out = 0, v;
+
+	for (long i = from; i < from + n; i++) {
+		v = i;
+		if (gs_chan_try_send(common, &v) == 0)
+			in += i;
+		if (gs_chan_try_recv(common, &v) == 1)
+			out += v;
+	}
+	ADD(sent_sum, in);
+	ADD(received_sum, out);
+}
+
+static void common_fiber(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		both_ways((intptr_t)arg, 100);
+		gs_yield();
+	}
+}
+
+static void *common_thread(void *arg)
+{
+	both_ways((intptr_t)arg, 500);
+	return NULL;
+}
+
+static void biased_main(void *arg)
+{
+	int n = ut_count(100, 20);
+
+	for (int round = 0; round < n; round++) {
+		pthread_t t[2];
+		long v;
+
+		common = gs_chan_new(sizeof(long), 5);
+		STORE(sent_sum, 0);
+		STORE(received_sum, 0);
+		both_ways(1, ALONE);
+		for (intptr_t i = 0; i < 3; i++)
+			gs_wg_go(&all, common_fiber, (void *)(i * 10000));
+		for (intptr_t i = 0; i < 2; i++)
+			CHECK_EQ(pthread_create(&t[i], NULL, common_thread, (void *)(i * 20000)),
+				 0);
+		/* now and then alone for long enough again */
+		both_ways(50000, round % 4 ? ALONE : 20 * ALONE);
+		gs_wg_wait(&all);
+		for (int i = 0; i < 2; i++)
+			CHECK_EQ(pthread_join(t[i], NULL), 0);
+		while (gs_chan_try_recv(common, &v) == 1)
+			ADD(received_sum, v);
+		CHECK_EQ(LOAD(sent_sum), LOAD(received_sum));
+		gs_chan_unref(common);
+	}
+}
+
+/* no value is lost or taken twice when its owner and others meet there */
+TEST(biased)
+{
+	RUN(biased_main, NULL);
+}
+
 TEST_HARNESS_MAIN

@@ -10,7 +10,11 @@
  * A membarrier of a process with a few running threads takes 1 to 5 us, a locked instruction
  * 5 ns: after a thousand the first has been worth it.
  */
+#ifdef GS_INJECT
+#define FIRST 8
+#else
 #define FIRST 1024
+#endif
 #define LATER_SHIFT 4
 #define TAKEN_MOST 4
 
