@@ -226,8 +226,9 @@ enum gsched_parked {
  *	thread ends
  * @aborted: O, its thread's rseq section was aborted for the upcall that is due; cleared
  *	with it
- * @refused: O, PREEMPT is due since an upcall was refused
- * @off: its own thread and under L: it keeps its proc, but is stopped, frozen or asleep
+ * @refused: L writes, its thread reads without: PREEMPT is due since an upcall was refused
+ * @off: its own thread writes: true without L, on its way out of the CPU, false under L; the
+ *	tick reads it under L: it keeps its proc, but is stopped, frozen or asleep
  * @parked: L, enum gsched_parked
  * @standby: L, place on context->standbys
  * @wake: wakes @task where the scheduler's locks are held; queued under L only

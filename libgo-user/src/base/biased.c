@@ -31,7 +31,10 @@ static void take_away(struct gs_biased *l)
 	unsigned int n = 0;
 
 	gs_store_relaxed(&l->biased, false);
-	/* pairs with the compiler barrier in gs_biased_mine */
+	/*
+	 * Pairs with the compiler barrier in gs_biased_mine. Once registered it fails for want of
+	 * memory only; in the child of a fork, where it may not be, nobody else runs.
+	 */
 	while (gs_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == -ENOMEM)
 		gs_backoff(n++);
 	/* acquire: what the owner did inside; pairs with gs_biased_release */

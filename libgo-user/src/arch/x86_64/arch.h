@@ -6,8 +6,8 @@
  * between any two instructions once fibers can be interrupted, so the no-preempt
  * depth is raised by one instruction, and so is "am I on a worker" asked: by a byte of
  * thread-local storage, which is set where a worker holds that storage. The GS base
- * would not do, for pthread_create copies it; and to read it takes 2.3 ns, which was a
- * third of an operation on a channel.
+ * would not do, for pthread_create copies it; and to read it takes 2.3 ns, where a send
+ * to a buffered channel takes 5 without.
  *
  * Without FSGSBASE (an old kernel, valgrind) the slot is found through a
  * thread-local variable, which is right as long as fibers keep their thread
@@ -51,7 +51,7 @@ void gs_arch_set_slot(struct gs_slot *slot);
  */
 extern __thread bool gs_arch_here __attribute__((tls_model("initial-exec")));
 
-/* One instruction, by what the caller runs on now. */
+/* The look is one instruction: it is about what the caller runs on at that moment. */
 static inline bool gs_arch_is_here(void)
 {
 	bool here;
