@@ -49,6 +49,7 @@ TEST(setup_refuses)
 {
 	struct gsched_setup s;
 	int fd = k_device();
+	void *page;
 
 	EXPECT_EQ(-EFAULT, raw(fd, GSCHED_IOC_SETUP, NULL));
 
@@ -63,7 +64,10 @@ TEST(setup_refuses)
 
 	s = k_setup_arg(1);
 	s.size--;
+	s.abi_minor = 77;
 	EXPECT_EQ(-EINVAL, k_setup_raw(fd, &s));
+	/* no answer but those that say so */
+	EXPECT_EQ(77, s.abi_minor);
 	s = k_setup_arg(1);
 	s.size++;
 	EXPECT_EQ(-EINVAL, k_setup_raw(fd, &s));
@@ -87,6 +91,14 @@ TEST(setup_refuses)
 	EXPECT_EQ(-EOPNOTSUPP, k_setup_raw(fd, &s));
 	EXPECT_TRUE(s.features & GSCHED_F_HANDOFF);
 	EXPECT_FALSE(s.features & (1ull << 63));
+
+	/* The answer cannot be written. */
+	page = mmap(NULL, 4096, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	s = k_setup_arg(1);
+	memcpy(page, &s, sizeof(s));
+	ASSERT_EQ(0, mprotect(page, 4096, PROT_READ));
+	EXPECT_EQ(-EFAULT, raw(fd, GSCHED_IOC_SETUP, page));
 
 	/* Nothing of this made a context. */
 	EXPECT_EQ(-ENXIO, raw(fd, GSCHED_IOC_ATTACH, NULL));
