@@ -876,13 +876,16 @@ bool gsched_proc_wanted(struct gsched_context *context, unsigned int p)
 }
 
 /**
- * gsched_proc_relief() - is there a stand-by to serve the demand for a held proc?
+ * gsched_proc_relief() - is there anybody to serve the demand for a held proc?
  * @context: locked
+ *
+ * Return: true for a stand-by, or for a bound fiber: its worker can be given
+ * the proc by PARK_TO.
  */
 bool gsched_proc_relief(struct gsched_context *context)
 {
 	lockdep_assert_held(&context->lock);
-	return have_standby(context, READ_ONCE(context->header->bound_runnable));
+	return READ_ONCE(context->header->bound_runnable) || have_standby(context, false);
 }
 
 /**

@@ -209,11 +209,12 @@
  * -----------------------------
  * GSCHED_PREEMPT comes by the same upcall, to a worker whose fiber has run a
  * whole slice while there is demand a, b or c for its proc and a stand-by to
- * serve it, or at once to the owner of the proc named by KICK. A fiber has run
- * since proc.tick last changed, or since its worker came back to a proc from a
- * block. The module looks eight times a slice, but not more often than every
- * 100 us: a slice is that much shorter or longer. While header.bound_runnable is
- * not 0 a third of a slice is enough.
+ * serve it (or bound fibers wait: PARK_TO needs none), or at once to the owner
+ * of the proc named by KICK. A fiber has run since proc.tick last changed, or
+ * since its worker came back to a proc from a block. The module looks eight
+ * times a slice, but not more often than every 100 us: a slice is that much
+ * shorter or longer. While header.bound_runnable is not 0 a third of a slice is
+ * enough.
  *
  * It looks only while somebody waits, at once when TICK says so: whoever has had
  * his slice alone gives way then. header.ticking says that it does look; it
