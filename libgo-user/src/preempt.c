@@ -57,7 +57,17 @@
  * stand-by serves bound fibers only, and who gave his proc to one is a stand-by again. That
  * one can be lost, too: a worker takes a proc without having been granted it, by PARK or
  * when it comes back from a block, and then its fiber blocks. Then a proc is idle and nobody
- * is there to take it, and a frozen worker takes it by itself, after a while.
+ * is there to take it, and a frozen worker takes it by itself, after a while. Or it is not:
+ * a fiber computes on it. That one is interrupted all the same, and freezes by an exchange,
+ * which takes no stand-by:
+ *
+ *	worker W, computing			frozen worker X, in PARK BOUND
+ *	take its fiber off gs_bound
+ *	queue f, marked W
+ *	PARK_TO(X), bound			goes on
+ *
+ * For those who wait may hold the lock, or just have been woken for it: a futex's wake is
+ * used up then, and the spawner, next in the line, gets none before they have been there.
  */
 #include "preempt.h"
 
@@ -274,10 +284,13 @@ const char *gs_preempt_tls(bool wanted, bool protect)
 /* ------------------------------------------------------------------------- */
 
 /*
- * Queue the fiber and wait for a proc, on this very thread. Depth 1, on the upcall area.
+ * Queue the fiber and wait for a proc, on this very thread. next: who gets ours, off gs_bound,
+ * or NULL. Depth 1, on the upcall area.
  */
-static void freeze(struct gs_worker *w, struct gs_fiber *f)
+static void freeze(struct gs_worker *w, struct gs_fiber *f, struct gs_fiber *next)
 {
+	int r = -EAGAIN;
+
 	gs_store_relaxed(&w->freezes, w->freezes + 1);
 	f->reason = GS_WAIT_PREEMPTED;
 	f->frozen = w;
@@ -287,7 +300,9 @@ static void freeze(struct gs_worker *w, struct gs_fiber *f)
 	gs_store_relaxed(&w->cur, NULL);
 	gs_gq_put(&gs_bound, f);
 	gs_wake_idle();
-	gs_sched_thaw(w, f, gs_sched_await_bound(w, f, -EAGAIN));
+	if (next)
+		r = gs_sched_exchange(w, f, next);
+	gs_sched_thaw(w, f, gs_sched_await_bound(w, f, r));
 }
 
 /*
@@ -321,6 +336,7 @@ static bool put_off(struct gs_worker *w)
 /* Preempted, and others wait. */
 static void preempted(struct gs_worker *w, struct gs_fiber *f)
 {
+	struct gs_fiber *next = NULL;
 	uint32_t standbys;
 
 	if (gs_tls_travels && !f->locks) {
@@ -344,10 +360,15 @@ static void preempted(struct gs_worker *w, struct gs_fiber *f)
 	if (standbys <= gs_load_relaxed(&gs_hdr->reserve)) {
 		gs_spawner_wake();
 		/* the reserve is for bound fibers; the next tick tries again */
-		if (!standbys || !gs_load_relaxed(&gs_hdr->bound_runnable))
+		if (!gs_load_relaxed(&gs_hdr->bound_runnable))
 			return;
+		if (!standbys) {
+			next = gs_gq_get(&gs_bound);
+			if (!next)
+				return;
+		}
 	}
-	freeze(w, f);
+	freeze(w, f, next);
 }
 
 /*
@@ -362,7 +383,7 @@ void gs_upcall(void)
 
 	gs_sched_sync(w);
 	if (!gs_proc_of(w))
-		freeze(w, w->cur);
+		freeze(w, w->cur, NULL);
 	else if (gs_sched_has_work(w))
 		/* else it is not worth it */
 		preempted(w, w->cur);

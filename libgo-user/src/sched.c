@@ -1090,6 +1090,32 @@ int gs_sched_await_bound(struct gs_worker *w, struct gs_fiber *f, int r)
 	return r;
 }
 
+/*
+ * The worker of next, off the queue, gets w's proc, and w waits bound. A grant, or an errno:
+ * -ETIMEDOUT and -EINTR w has no proc, -EAGAIN it has kept it and next is queued again, whose
+ * worker has not parked yet.
+ */
+static int give_bound(struct gs_worker *w, struct gs_fiber *next)
+{
+	int r = gs_be->park_to(w->slot, next->frozen->id, gs_now() + RESCUE_FIRST_NS, true);
+
+	if (r >= 0 || r == -ETIMEDOUT || r == -EINTR)
+		return r;
+	gs_gq_put(&gs_bound, next);
+	gs_wake_idle();
+	return -EAGAIN;
+}
+
+int gs_sched_exchange(struct gs_worker *w, struct gs_fiber *f, struct gs_fiber *next)
+{
+	int r = give_bound(w, next);
+
+	/* not there: somebody is about to give us his proc */
+	if (r == -EAGAIN && gs_gq_remove(&gs_bound, f))
+		r = (int)gs_proc_of(w)->id;
+	return r;
+}
+
 /* ------------------------------------------------------------------------- */
 /* Fibers locked to their threads                                              */
 
@@ -1108,10 +1134,8 @@ int gs_sched_await_bound(struct gs_worker *w, struct gs_fiber *f, int r)
 static int pass_on(struct gs_worker *w)
 {
 	struct gs_proc *p = gs_proc_of(w);
-	int64_t until = gs_now() + RESCUE_FIRST_NS;
 	struct gs_fiber *next = NULL;
 	bool others;
-	int r;
 
 	if (!p || p->id >= gs_load_relaxed(&gs_hdr->nproc))
 		return -EAGAIN;
@@ -1121,15 +1145,11 @@ static int pass_on(struct gs_worker *w)
 		next = gs_gq_get(&gs_bound);
 	if (!next)
 		return -EAGAIN;
-	if (next == w->locked) {
-		/* readied before it got here, or it yields, and then to others */
-		if (!others && !gs_load_relaxed(&gs_hdr->bound_runnable))
-			return (int)p->id;
-	} else {
-		r = gs_be->park_to(w->slot, next->frozen->id, until, true);
-		if (r >= 0 || r == -ETIMEDOUT || r == -EINTR)
-			return r;
-	}
+	if (next != w->locked)
+		return give_bound(w, next);
+	/* readied before it got here, or it yields, and then to others */
+	if (!others && !gs_load_relaxed(&gs_hdr->bound_runnable))
+		return (int)p->id;
 	gs_gq_put(&gs_bound, next);
 	gs_wake_idle();
 	return -EAGAIN;

@@ -47,6 +47,12 @@ void gs_sched_travel(struct gs_worker *w, struct gs_tls *fresh);
  */
 int gs_sched_await_bound(struct gs_worker *w, struct gs_fiber *f, int r);
 
+/*
+ * f, on w, was interrupted and is queued in gs_bound: w's proc goes to the worker of next, which
+ * the caller took off that queue before. What gs_sched_await_bound begins with. Depth 1.
+ */
+int gs_sched_exchange(struct gs_worker *w, struct gs_fiber *f, struct gs_fiber *next);
+
 /* Does anybody wait who could run instead of the fiber on w? */
 bool gs_sched_has_work(struct gs_worker *w);
 

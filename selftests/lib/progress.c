@@ -321,4 +321,70 @@ TEST(frozen_at_cap)
 	EXPECT_SAYS(c, "GSCHED_MAXTHREADS");
 }
 
+/* ------------------------------------------------------------------------- */
+/* No stand-by, and none to be had: one fiber computes, another is bound to its thread. */
+
+static gs_chan *wake_up;
+static int has_thread, turns; /* atomic */
+
+static void locked(void *arg)
+{
+	int v;
+
+	gs_lock_thread();
+	STORE(has_thread, 1);
+	while (gs_chan_recv(wake_up, &v))
+		ADD(turns, 1);
+}
+
+static void pair_main(void *arg)
+{
+	wake_up = gs_chan_new(sizeof(int), 1);
+	CHECK_EQ(gs_go(locked, NULL), 0);
+	UNTIL(LOAD(has_thread));
+	for (int i = 0; i < 20; i++) {
+		int64_t end = gs_now() + ut_limit(10 * SEC);
+
+		gs_chan_send(wake_up, &i);
+		/* gives way to nobody of its own will */
+		while (LOAD(turns) <= i && gs_now() < end)
+			ut_burn(10000);
+		CHECK_EQ(LOAD(turns), i + 1);
+	}
+	CHECK_EQ(stats().workers, 2);
+}
+
+static void pair_child(void *arg)
+{
+	ut_set_procs(1);
+	setenv("GSCHED_MAXTHREADS", "2", 1);
+	setenv("GSCHED_SLICE", "1000", 1);
+	ut_set_tls(arg);
+	_exit(gs_run(pair_main, NULL) ? 10 : ut_failed);
+}
+
+static void test_pair(struct __test_metadata *_metadata, const char *tls)
+{
+	struct ut_child *c = ut_child_run(pair_child, (void *)tls, 60 * SEC);
+
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+}
+
+/* the two threads give each other the proc: who is interrupted stays on his */
+TEST(exchange_frozen)
+{
+	NEEDS_INTERRUPTS(1, 1000, "frozen");
+	test_pair(_metadata, "frozen");
+}
+
+/* the same where fibers travel */
+TEST(exchange)
+{
+	NEEDS_INTERRUPTS(1, 1000, NULL);
+	test_pair(_metadata, NULL);
+}
+
 TEST_HARNESS_MAIN
