@@ -5,9 +5,9 @@
  *
  * But each event wakes it, for one fiber mostly, on another processor. So workers look for
  * descriptors, too: when they have nothing else to do, as Go's, and when a fiber begins to wait
- * and those that the last look found have run. As long as they do the poller leaves the descriptors
- *to them, and naps: it waits for timers and what else is its own. Whoever finds nothing to do ends
- *that, and nobody looking for NAP_NS does:
+ * and those that the last look found have run. As long as they do the poller leaves the
+ * descriptors to them, and naps: it waits for timers and what else is its own. Whoever finds
+ * nothing to do ends that, and nobody looking for NAP_NS does:
  *
  *	worker, idle			poller
  *	looked = 0			napping = 1
