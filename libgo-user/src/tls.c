@@ -68,7 +68,7 @@ struct pool {
 };
 
 static struct pool used, clean; /* for anybody; for fibers with their own */
-static uint32_t made;		/* atomic */
+static uint32_t made, owned;	/* atomic: all there are; those of fibers with their own */
 
 static struct gs_tls *pool_get(struct pool *p)
 {
@@ -112,7 +112,12 @@ struct gs_tls *gs_tls_get_own(void)
 {
 	struct gs_tls *t = pool_get(&clean);
 
-	return t ? t : gs_tls_make();
+	if (t)
+		return t;
+	t = gs_tls_make();
+	if (t)
+		gs_fetch_add_relaxed(&owned, 1);
+	return t;
 }
 
 void gs_tls_put_own(struct gs_tls *t)
@@ -128,7 +133,7 @@ uint32_t gs_tls_pooled(void)
 
 uint32_t gs_tls_made(void)
 {
-	return gs_load_relaxed(&made);
+	return gs_load_relaxed(&made) - gs_load_relaxed(&owned);
 }
 
 /* An upcall area above a guard page, and `more` bytes above it. */
@@ -696,6 +701,12 @@ struct gs_tls *gs_tls_make(void)
 
 long gs_tls_cxx_off;
 
+/*
+ * C++ ABI for Itanium, 2.2.2. Weak: a program that is linked statically has it if it throws, and
+ * there dlsym finds nothing; dlsym finds what was loaded without the program asking for it.
+ */
+void *__cxa_get_globals(void) __attribute__((weak));
+
 static long cxx_offset(void *(*globals)(void))
 {
 	return (char *)globals() - (char *)gs_arch_tp();
@@ -708,11 +719,12 @@ static void *cxx_probe(void *arg)
 
 void gs_tls_find_cxx(void)
 {
-	/* C++ ABI for Itanium, 2.2.2 */
-	void *(*globals)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "__cxa_get_globals");
+	void *(*globals)(void) = __cxa_get_globals;
 	pthread_t thread;
 	void *there = NULL;
 
+	if (!globals)
+		globals = (void *(*)(void))dlsym(RTLD_DEFAULT, "__cxa_get_globals");
 	if (!globals || pthread_create(&thread, NULL, cxx_probe, &globals))
 		return;
 	pthread_join(thread, &there);

@@ -67,7 +67,7 @@ void gs_tls_put_own(struct gs_tls *t);
  */
 void gs_tls_finish(void);
 
-/* How many are in the pool, and how many there are. */
+/* How many are in the pool, and how many there are but for those of fibers with their own. */
 uint32_t gs_tls_pooled(void);
 uint32_t gs_tls_made(void);
 

@@ -297,10 +297,15 @@ static void say_once(const char *what, int err)
 		strerrordesc_np(-err));
 }
 
-/* TLS contexts ahead of need; as many as threads at most. */
+/*
+ * TLS contexts ahead of need. Each worker has one; of fibers that were interrupted as many
+ * travel at most as there may be threads.
+ */
 static void make_contexts(void)
 {
-	while (gs_tls_pooled() < GS_TLS_SPARE && gs_tls_made() < gs_load_relaxed(&max_threads)) {
+	uint32_t most = gs_load_relaxed(&max_threads) + gs_load_relaxed(&nworkers);
+
+	while (gs_tls_pooled() < GS_TLS_SPARE && gs_tls_made() < most) {
 		struct gs_tls *t = gs_tls_make();
 
 		if (!t)

@@ -5,42 +5,27 @@
 #include <string>
 #include <vector>
 
+#include "thread_object.h"
+
 extern "C" {
 bool cxx_rethrow(int depth, long me);
 long cxx_local(long set);
 long cxx_locals(void);
 }
 
-static long alive; /* atomic */
-
-/* An object of each thread, or of each fiber with storage of its own. */
-struct local {
-	std::string text = "a text that does not fit into the object itself";
-	long value = -1;
-
-	local()
-	{
-		__atomic_add_fetch(&alive, 1, __ATOMIC_SEQ_CST);
-	}
-	~local()
-	{
-		__atomic_sub_fetch(&alive, 1, __ATOMIC_SEQ_CST);
-	}
-};
-
-static thread_local local mine;
+static thread_local thread_object mine;
 
 /* Sets it, if not to 0; what it is. Not inlined: its address is not kept over a wait. */
 __attribute__((noinline)) long cxx_local(long set)
 {
 	if (set)
-		mine.value = set;
-	return mine.text.size() == 47 ? mine.value : -2;
+		mine.set(set);
+	return mine.get();
 }
 
 long cxx_locals(void)
 {
-	return __atomic_load_n(&alive, __ATOMIC_SEQ_CST);
+	return thread_object::objects();
 }
 
 struct counted {

@@ -47,6 +47,36 @@ TEST(frozen)
 	RUN(mixers, NULL);
 }
 
+/* C++, static.cc */
+bool cxx_throws(void (*between)(void), long me);
+bool cxx_handles(void (*between)(void), long me);
+
+static int throwing; /* atomic */
+
+static void thrower(void *arg)
+{
+	for (long i = 0; i < ut_count(200, 20); i++) {
+		CHECK(cxx_handles(gs_yield, (long)(intptr_t)arg));
+		CHECK(cxx_throws(gs_yield, (long)(intptr_t)arg));
+	}
+	ADD(throwing, -1);
+}
+
+static void throwers(void *arg)
+{
+	for (long i = 1; i <= 10; i++) {
+		ADD(throwing, 1);
+		CHECK_EQ(gs_go(thrower, (void *)i), 0);
+	}
+	UNTIL(LOAD(throwing) == 0);
+}
+
+/* each handles its own exceptions over waits: here dlsym does not find where they are */
+TEST(exceptions_over_waits)
+{
+	RUN(throwers, NULL);
+}
+
 static void say(void *arg)
 {
 	_exit(gs_backend() ? 0 : 1);

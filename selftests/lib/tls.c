@@ -380,6 +380,41 @@ TEST(many_hogs_few_threads)
 	free(c);
 }
 
+static gs_chan *over;
+
+static void own_waits(void *arg)
+{
+	int v;
+
+	gs_chan_recv(over, &v);
+	gs_wg_done(&all);
+}
+
+static void own_then_hogs(void *arg)
+{
+	const struct gs_attr own = {.flags = GS_OWN_TLS};
+
+	over = gs_chan_new(sizeof(int), 0);
+	gs_wg_add(&all, 20);
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(gs_go_attr(&own, own_waits, NULL), 0);
+	let_hogs_run(3);
+	UNTIL(stats().travels >= 20);
+	CHECK_LE(stats().workers, 4u);
+	STORE(stop, 1);
+	gs_chan_close(over);
+	gs_wg_wait(&all);
+}
+
+/* the cap on threads leaves contexts to travel with, however many fibers have their own */
+TEST(travel_at_cap)
+{
+	NEEDS_TRAVEL;
+	NEEDS_INTERRUPTS(1, 1000, "travel");
+	setenv("GSCHED_MAXTHREADS", "4", 1);
+	RUN(own_then_hogs, NULL);
+}
+
 static void dump_main(void *arg)
 {
 	static char text[65536];
@@ -1028,6 +1063,7 @@ static void block_a_little(void *arg)
 static void kernels_main(void *arg)
 {
 	struct kernels before, after;
+	const int had = getpriority(PRIO_PROCESS, 0), nice = had + 3 < 20 ? had + 3 : 19;
 	cpu_set_t one, set;
 	int cpu = 0;
 
@@ -1037,11 +1073,11 @@ static void kernels_main(void *arg)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	gs_nopreempt_begin();
-	CHECK_EQ(setpriority(PRIO_PROCESS, 0, 3), 0);
+	CHECK_EQ(setpriority(PRIO_PROCESS, 0, nice), 0);
 	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
 	before = look();
 	gs_nopreempt_end();
-	CHECK_EQ(before.nice, 3);
+	CHECK_EQ(before.nice, nice);
 	CHECK_EQ(before.cpus, 1u);
 	/* until it goes on elsewhere: beside those that block it does soon */
 	UNTIL(({
@@ -1050,13 +1086,13 @@ static void kernels_main(void *arg)
 		after = look();
 		after.tid != before.tid;
 	}));
-	CHECK_EQ(after.nice, 0);
+	CHECK_EQ(after.nice, had);
 	CHECK_EQ(after.cpus, (size_t)CPU_COUNT(&set));
 	CHECK(after.stack != before.stack);
 	/* they have stayed where they were set */
 	if (CHECK_EQ(sched_getaffinity((pid_t)before.tid, sizeof(set), &set), 0))
 		CHECK_EQ(CPU_COUNT(&set), 1);
-	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)before.tid), 3);
+	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)before.tid), nice);
 	gs_wg_wait(&all);
 }
 
