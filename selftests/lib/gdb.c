@@ -589,6 +589,11 @@ static bool listed(const char *state, const char *name, const char *function)
 		EXPECT_NE(NULL, strstr(said, "gsched: no fiber 999999"));                          \
 	} while (0)
 
+/* What is debugged, and the script, whose path is an argument. */
+#define KINDS                                                                                      \
+	"-ex 'set environment GSCHED_TEST_DEBUGGED=kinds' "                                        \
+	"-ex 'handle SIGURG nostop noprint pass' -ex 'source %s' "
+
 /* every kind of fiber by the script, in a process */
 TEST(script)
 {
@@ -598,9 +603,8 @@ TEST(script)
 	NEEDS_GDB;
 	NEEDS_SCRIPT;
 	snprintf(args, sizeof(args),
-		 "-ex 'set environment GSCHED_TEST_DEBUGGED=kinds' "
-		 "-ex 'handle SIGURG nostop noprint pass' -ex 'source %s' -ex 'break reached' "
-		 "-ex run " QUESTIONS " -ex kill",
+		 KINDS "-ex 'break reached' "
+		       "-ex run " QUESTIONS " -ex kill",
 		 script_path());
 	ASSERT_TRUE(gdb(args));
 	EXPECT_ANSWERS(" running ");
@@ -644,9 +648,8 @@ TEST(script_switching)
 	NEEDS_GDB;
 	NEEDS_SCRIPT;
 	snprintf(args, sizeof(args),
-		 "-ex 'set environment GSCHED_TEST_DEBUGGED=kinds' "
-		 "-ex 'handle SIGURG nostop noprint pass' -ex 'source %s' -ex 'tbreak reached' "
-		 "-ex run " SWITCHES " -ex kill",
+		 KINDS "-ex 'tbreak reached' "
+		       "-ex run " SWITCHES " -ex kill",
 		 script_path());
 	ASSERT_TRUE(gdb(args));
 	before = between("==before==", "==end==");
@@ -686,8 +689,7 @@ TEST(script_blind)
 		snprintf(args, sizeof(args), "strip %s -o %s '%s'", how[i], copy, self);
 		ASSERT_EQ(0, system(args));
 		snprintf(args, sizeof(args),
-			 "-ex 'file %s' -ex 'set environment GSCHED_TEST_DEBUGGED=kinds' "
-			 "-ex 'handle SIGURG nostop noprint pass' -ex 'source %s' "
+			 "-ex 'file %s' " KINDS
 			 "-ex 'catch syscall memfd_create' -ex run -ex 'echo ==list==\\n' "
 			 "-ex 'gs fibers' -ex 'gs bt 1' -ex 'gs procs' -ex 'gs workers' "
 			 "-ex 'echo ==end==\\n' -ex kill",

@@ -7,6 +7,7 @@
 #include <gsched/io.h>
 #include <pthread.h>
 
+#include "interrupts.h"
 #include "util.h"
 
 #define NAPS 200
@@ -15,14 +16,6 @@ static int stop;      /* atomic */
 static long done;     /* atomic */
 static long turns[4]; /* atomic */
 static int64_t late[NAPS];
-
-static struct gs_stats stats(void)
-{
-	struct gs_stats s;
-
-	gs_stats(&s);
-	return s;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -154,20 +147,14 @@ static void nap_main(void *arg)
 /* a fiber that sleeps beside four that compute, on one proc */
 TEST(sleep_1)
 {
-	ut_set_procs(1);
-#ifdef UT_TSAN
-	SKIP(return, "under TSan nothing is interrupted");
-#endif
+	NEEDS_INTERRUPTS(1, 10000, NULL);
 	RUN(nap_main, NULL);
 }
 
 /* the same on two */
 TEST(sleep_2)
 {
-	ut_set_procs(2);
-#ifdef UT_TSAN
-	SKIP(return, "under TSan nothing is interrupted");
-#endif
+	NEEDS_INTERRUPTS(2, 10000, NULL);
 	RUN(nap_main, NULL);
 }
 
@@ -211,10 +198,7 @@ static void read_main(void *arg)
 /* a fiber that waits for a descriptor, on two procs */
 TEST(read_2)
 {
-	ut_set_procs(2);
-#ifdef UT_TSAN
-	SKIP(return, "under TSan nothing is interrupted");
-#endif
+	NEEDS_INTERRUPTS(2, 10000, NULL);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC | O_NONBLOCK));
 	RUN(read_main, NULL);
 }
@@ -265,10 +249,7 @@ static void share_main(void *arg)
 /* those who compute keep nine tenths of the processor; half, on a machine that is busy */
 TEST(share)
 {
-	ut_set_procs(2);
-#ifdef UT_TSAN
-	SKIP(return, "under TSan nothing is interrupted");
-#endif
+	NEEDS_INTERRUPTS(2, 10000, NULL);
 	RUN(share_main, NULL);
 }
 
