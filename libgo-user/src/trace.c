@@ -292,6 +292,21 @@ static void back(const struct gs_event *e)
 	occupy(w, e, e->proc, false);
 }
 
+/*
+ * A worker that was blocked has a proc and is no stand-by that was granted one: its fiber is
+ * back. Who got his old proc again in the kernel, or by the tick, enters the runtime as if he
+ * had never been away and says nothing of it.
+ */
+static void returned(const struct gs_event *e)
+{
+	const struct track *w = &workers[e->worker];
+	struct gs_event since = *e;
+
+	since.fiber = w->fiber;
+	memcpy(since.name, w->name, sizeof(since.name));
+	back(&since);
+}
+
 /* What came next is not known, so nothing is said of it. */
 static void gap(const struct gs_event *e)
 {
@@ -388,6 +403,9 @@ static void handle(const struct gs_event *e)
 		return;
 	see(e);
 	where(e, &pid, &tid);
+	if (e->worker != GS_EVENT_NONE && e->proc != GS_EVENT_NONE && e->kind != GS_EV_GRANT &&
+	    e->kind != GS_EV_RUN && e->kind != GS_EV_BACK && workers[e->worker].what == BLOCKED)
+		returned(e);
 	switch (e->kind) {
 	case GS_EV_START:
 		instant(pid, tid, e->time, "start", "fiber", e->fiber, 0);

@@ -365,6 +365,17 @@ static const struct event *find(char ph, const char *name)
 	return NULL;
 }
 
+/* Slices of a fiber of that name, up to its number, on tracks of that kind that ended so. */
+static size_t ended_named(long pid, const char *name, const char *end)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < nevents; i++)
+		n += is_slice(&events[i], pid) && !strcmp(events[i].end, end) &&
+		     !strncmp(events[i].name, name, strlen(name));
+	return n;
+}
+
 /* Slices on tracks of that kind that ended so. */
 static size_t ended(long pid, const char *cat, const char *end)
 {
@@ -598,7 +609,10 @@ static bool block_shown(void)
 	       named('i', "hand-off");
 }
 
-/* a fiber blocks in the kernel: its proc goes to another worker, which the trace shows */
+/*
+ * a fiber blocks in the kernel: its proc goes to another worker, which the trace shows, and it
+ * gets the proc again, whoever gave it to it
+ */
 TEST(block)
 {
 	ut_set_procs(1);
@@ -607,6 +621,8 @@ TEST(block)
 	EXPECT_GE(ended(PROCS, "run", "blocked"), 1);
 	EXPECT_GE(ended(WORKERS, "run", "blocked"), 1);
 	EXPECT_GE(named('i', "hand-off"), 1);
+	EXPECT_EQ(1, ended_named(PROCS, "blocker ", "end"));
+	EXPECT_EQ(1, ended_named(WORKERS, "blocker ", "end"));
 	EXPECT_EQ(0, ut_failed);
 }
 
