@@ -28,7 +28,8 @@ extern "C" {
  * RLIMIT_STACK, at most 8 MiB.
  *
  * Ordinary threads only. Return: 0 when fn returned; -EBUSY in a fiber;
- * -ENOMEM, -EAGAIN when the fiber or the runtime could not be started.
+ * -ENOMEM, -EAGAIN when the fiber or the runtime could not be started; -EPERM in
+ * the child of a fork, if the runtime was running when it was made.
  */
 int gs_run(void (*fn)(void *), void *arg);
 
@@ -39,7 +40,8 @@ int gs_run(void (*fn)(void *), void *arg);
  *
  * Go's go statement. The new fiber runs next on the caller's proc.
  *
- * Return: 0; -ENOMEM no memory for a stack; -EAGAIN no thread could be started.
+ * Return: 0; -ENOMEM no memory for a stack; -EAGAIN no thread could be started;
+ * -EPERM as gs_run.
  */
 int gs_go(void (*fn)(void *), void *arg);
 

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The child of a fork: one thread, no scheduler. Whatever is called there answers, as on an
+ * ordinary thread, or says that it cannot, and nothing waits for those who are not there.
+ */
+#include <poll.h>
+#include <gsched.h>
+#include <pthread.h>
+
+#include "util.h"
+
+/* What the parent made, and used, before the fork. */
+static struct {
+	gs_chan *used, *waited_for;
+	gs_mutex mutex;
+	gs_waitgroup wg;
+	gs_timer *due_late, *due_late_func;
+	gs_context *ctx;
+	gs_cancel cancel;
+	gs_pool pool;
+	gs_local local;
+	int pipe[2];
+} had;
+
+static void never(void *arg)
+{
+	CHECK(false);
+}
+
+static int never_either(void *arg)
+{
+	CHECK(false);
+	return 0;
+}
+
+static void one_more(void *arg)
+{
+	++*(int *)arg;
+}
+
+static int flies(void *arg, void **result)
+{
+	*result = arg;
+	return 0;
+}
+
+static void *make(void)
+{
+	return &had;
+}
+
+/* No fiber starts, and nothing that needs one or the poller. */
+static void what_cannot_be(void)
+{
+	const struct gs_attr attr = {.name = "none"};
+	gs_errgroup group = {0};
+	gs_waitgroup wg = {0};
+	struct gs_stats stats;
+	gs_cancel cancel;
+	gs_chan *c;
+
+	CHECK_EQ(gs_run(never, NULL), -EPERM);
+	CHECK_EQ(gs_go(never, NULL), -EPERM);
+	CHECK_EQ(gs_go_attr(&attr, never, NULL), -EPERM);
+	CHECK_EQ(gs_go_copy(never, "", 1), -EPERM);
+	CHECK_EQ(gs_wg_go(&wg, never, NULL), -EPERM);
+	gs_wg_wait(&wg);
+	gs_errgroup_go(&group, never_either, NULL);
+	CHECK_EQ(gs_errgroup_wait(&group), -EPERM);
+	CHECK(!gs_errgroup_try_go(&group, never_either, NULL));
+	CHECK_EQ(gs_errgroup_wait(&group), -EPERM);
+
+	errno = 0;
+	CHECK(!gs_timer_new(1) && errno == EPERM);
+	errno = 0;
+	CHECK(!gs_after_func(1, never, NULL) && errno == EPERM);
+	errno = 0;
+	CHECK(!gs_ticker_new(1) && errno == EPERM);
+	errno = 0;
+	CHECK(!gs_after(1) && errno == EPERM);
+	errno = 0;
+	CHECK(!gs_with_timeout(gs_background(), SEC, &cancel) && errno == EPERM);
+	CHECK_EQ(gs_select(GS_AFTER(1)), -EPERM);
+	c = gs_chan_new(sizeof(int), 1);
+	CHECK_EQ(gs_signal_notify(c, SIGUSR1), -EPERM);
+	gs_chan_unref(c);
+	CHECK_EQ(gs_trace_start("trace.json"), -EPERM);
+	CHECK_EQ(gs_stats(&stats), -EPERM);
+	CHECK_EQ(gs_max_procs(2), 0);
+	CHECK(!strcmp(gs_backend(), "none"));
+	gs_dump(had.pipe[1]);
+}
+
+/* As on any thread. */
+static void what_can_be(void)
+{
+	static const char text[] = "text";
+	gs_chan *c = gs_chan_new(sizeof(int), 2), *d = gs_chan_new(sizeof(int), 0);
+	int64_t begin = gs_now();
+	gs_singleflight flight = {0};
+	gs_rwmutex rw = {0};
+	gs_once once = {0};
+	gs_limiter limiter;
+	int ran = 0, v = 1;
+	gs_cancel cancel;
+	gs_context *ctx;
+	char buf[8] = "";
+	gs_sem sem;
+	int p[2];
+	void *x;
+
+	CHECK_EQ(gs_id(), 0u);
+	gs_yield();
+	gs_sleep(MS);
+	CHECK_GE(gs_now() - begin, MS);
+	gs_lock_thread();
+	gs_unlock_thread();
+	gs_nopreempt_begin();
+	gs_nopreempt_end();
+	gs_blocking_begin();
+	gs_blocking_end();
+
+	gs_chan_send(c, &v);
+	CHECK(gs_chan_recv(c, &v) && v == 1);
+	CHECK_EQ(gs_select(GS_RECV(d, &v), GS_SEND(c, 7)), 1);
+	CHECK_EQ(gs_select(GS_RECV(d, &v), GS_DEFAULT), 1);
+	CHECK_EQ(gs_chan_try_send(d, &v), -EAGAIN);
+	gs_chan_close(c);
+	CHECK(gs_chan_recv(c, &v) && v == 7 && !gs_chan_recv(c, &v));
+	gs_chan_unref(c);
+	gs_chan_unref(d);
+
+	gs_rwmutex_rlock(&rw);
+	gs_rwmutex_runlock(&rw);
+	gs_rwmutex_lock(&rw);
+	gs_rwmutex_unlock(&rw);
+	gs_once_do(&once, one_more, &ran);
+	gs_once_do(&once, one_more, &ran);
+	CHECK_EQ(ran, 1);
+	gs_sem_init(&sem, 1);
+	CHECK_EQ(gs_sem_acquire(&sem, NULL, 1), 0);
+	CHECK(!gs_sem_try_acquire(&sem, 1));
+	gs_sem_release(&sem, 1);
+	CHECK_EQ(gs_singleflight_do(&flight, "key", flies, &ran, &x, NULL), 0);
+	CHECK(x == &ran);
+	gs_limiter_init(&limiter, 1000, 1);
+	CHECK_EQ(gs_limiter_wait(&limiter, NULL), 0);
+
+	ctx = gs_with_cancel(gs_background(), &cancel);
+	CHECK_EQ(gs_context_err(ctx), 0);
+	gs_cancel_call(&cancel);
+	CHECK_EQ(gs_context_err(ctx), -ECANCELED);
+	CHECK(!gs_chan_recv(gs_context_done(ctx), NULL));
+	gs_context_unref(ctx);
+
+	if (!CHECK_EQ(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0))
+		return;
+	CHECK_EQ(gs_poll_fd(p[0], POLLIN, MS), 0);
+	CHECK_EQ(gs_write(p[1], text, sizeof(text)), (ssize_t)sizeof(text));
+	CHECK_EQ(gs_read(p[0], buf, sizeof(buf)), (ssize_t)sizeof(text));
+	CHECK(!strcmp(buf, text));
+	CHECK_EQ(gs_close_fd(p[0]), 0);
+	CHECK_EQ(gs_close_fd(p[1]), 0);
+}
+
+/* What the parent had: nobody else uses it any more. */
+static void what_there_was(void)
+{
+	int v = 5;
+
+	/* its lock is biased to a proc of the parent's */
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(gs_chan_try_send(had.used, &i), 0);
+		CHECK(gs_chan_recv(had.used, &v) && v == i);
+	}
+	gs_chan_close(had.used);
+	gs_mutex_lock(&had.mutex);
+	gs_mutex_unlock(&had.mutex);
+	/* those who wait for it are not here: they are left alone */
+	gs_chan_close(had.waited_for);
+	gs_wg_done(&had.wg);
+	gs_wg_wait(&had.wg);
+	gs_timer_stop(had.due_late);
+	gs_timer_reset(had.due_late, SEC);
+	gs_timer_free(had.due_late);
+	gs_timer_stop(had.due_late_func);
+	gs_timer_free(had.due_late_func);
+	gs_cancel_call(&had.cancel);
+	CHECK_EQ(gs_context_err(had.ctx), -ECANCELED);
+	gs_context_unref(had.ctx);
+	CHECK(gs_pool_get(&had.pool) != NULL);
+	gs_pool_clear(&had.pool);
+	gs_local_delete(had.local);
+}
+
+static void in_child(void *arg)
+{
+	bool fiber = arg;
+
+	/* one that hangs ends by this, and says so by its status */
+	alarm((unsigned int)(ut_limit(20 * SEC) / SEC));
+	CHECK_EQ((long)(intptr_t)gs_local_get(had.local), fiber ? 11 : 0);
+	what_cannot_be();
+	what_can_be();
+	what_there_was();
+	_exit(ut_failed ? 1 : 7);
+}
+
+static int status_of(pid_t pid)
+{
+	int status = -1;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static void one_child(bool fiber)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		in_child(fiber ? &had : NULL);
+	CHECK_GT(pid, 0);
+	status = status_of(pid);
+	CHECK(WIFEXITED(status));
+	CHECK_EQ(WEXITSTATUS(status), 7);
+}
+
+static void *from_a_thread(void *arg)
+{
+	one_child(false);
+	return NULL;
+}
+
+static void waits(void *arg)
+{
+	int v;
+
+	gs_wg_done(&had.wg);
+	CHECK(!gs_chan_recv(had.waited_for, &v));
+	gs_wg_done(&had.wg);
+}
+
+static void makes_and_forks(void *arg)
+{
+	int v = 0;
+
+	had.used = gs_chan_new(sizeof(int), 4);
+	/* often enough for the lock to become a proc's own */
+	for (int i = 0; i < 100000; i++) {
+		gs_chan_send(had.used, &i);
+		gs_chan_recv(had.used, &v);
+	}
+	had.waited_for = gs_chan_new(sizeof(int), 0);
+	gs_wg_add(&had.wg, 10);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(gs_go(waits, NULL), 0);
+	gs_wg_wait(&had.wg);
+	gs_wg_add(&had.wg, 1);
+	had.due_late = gs_timer_new(3600 * SEC);
+	had.due_late_func = gs_after_func(3600 * SEC, never, NULL);
+	had.ctx = gs_with_timeout(gs_background(), 3600 * SEC, &had.cancel);
+	had.pool.new_fn = make;
+	gs_pool_put(&had.pool, &had);
+	CHECK_EQ(gs_local_create(&had.local, NULL), 0);
+	CHECK_EQ(gs_local_set(had.local, (void *)11), 0);
+	CHECK_EQ(pipe2(had.pipe, O_CLOEXEC | O_NONBLOCK), 0);
+}
+
+static void fiber_main(void *arg)
+{
+	makes_and_forks(NULL);
+	for (int i = 0; i < 5; i++)
+		one_child(true);
+	/* the parent's are as they were */
+	gs_wg_done(&had.wg);
+	gs_wg_add(&had.wg, 10);
+	gs_chan_close(had.waited_for);
+	gs_wg_wait(&had.wg);
+	CHECK(gs_timer_stop(had.due_late));
+	CHECK(gs_timer_stop(had.due_late_func));
+	CHECK_EQ(gs_context_err(had.ctx), 0);
+	gs_cancel_call(&had.cancel);
+}
+
+/* everything is called in the child of a fiber that forks */
+TEST(in_a_fiber)
+{
+	RUN(fiber_main, NULL);
+}
+
+static void thread_main(void *arg)
+{
+	pthread_t thread;
+
+	makes_and_forks(NULL);
+	CHECK_EQ(pthread_create(&thread, NULL, from_a_thread, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+/* the same in the child of an ordinary thread that forks beside fibers */
+TEST(in_a_thread)
+{
+	RUN(thread_main, NULL);
+}
+
+static void late_starter(void *arg)
+{
+	STORE(*(int *)arg, 1);
+}
+
+/* who forks before there is a runtime has a child that may have one */
+TEST(before_the_start)
+{
+	pid_t pid = fork();
+	int status, ran = 0;
+
+	if (pid == 0) {
+		alarm((unsigned int)(ut_limit(20 * SEC) / SEC));
+		_exit(gs_run(late_starter, &ran) == 0 && ran ? 7 : 1);
+	}
+	status = status_of(pid);
+	ASSERT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(7, WEXITSTATUS(status));
+	RUN(late_starter, &ran);
+	EXPECT_EQ(1, ran);
+}
+
+TEST_HARNESS_MAIN
