@@ -7,6 +7,7 @@
 # with its median and a whisker from the least to the most. Bars are scaled within a
 # block, to the longer of ours and Go's; a peer's that is longer is cut and says so.
 BEGIN { FS = "\t" }
+/^#/ { next }
 $1 != group || $4 == "failed" { next }
 {
 	block = $2 FS $4

@@ -9,7 +9,7 @@
 # Where other programs take a part of the machine, the second one is the steadier.
 BEGIN { FS = OFS = "\t" }
 /^#/ || NF < 4 { next }
-FNR == NR { order[++rows] = $1; group[$1] = $2; next }
+FNR == NR { order[++rows] = $1; group[$1] = $2; scales[$1] = $5 == "1>2"; next }
 {
 	key = $1 FS $2
 	if (!(key in seen)) {
@@ -53,7 +53,31 @@ function median(id,	m) {
 	return n[id] % 2 ? value[id, m] : (value[id, m] + value[id, m + 1]) / 2
 }
 
+# The speedup of row from one proc to two, of each side.
+function scale(row,	one, two, both, s, i, id, one_id, two_id) {
+	one = row FS 1
+	two = row FS 2
+	both = row FS "1>2"
+	if (!(one in seen) || !(two in seen))
+		return
+	procs[row, ++nprocs[row]] = "1>2"
+	metrics[both, ++nmetrics[both]] = "speedup"
+	unit[both, "speedup"] = "times"
+	better[both, "speedup"] = "higher"
+	for (s = 1; s <= nsides[one]; s++) {
+		sides[both, ++nsides[both]] = sides[one, s]
+		id = both FS "speedup" FS sides[one, s]
+		one_id = one FS "time" FS sides[one, s]
+		two_id = two FS "time" FS sides[one, s]
+		for (i = 1; i <= n[one_id] && i <= n[two_id]; i++)
+			value[id, ++n[id]] = value[one_id, i] / value[two_id, i]
+	}
+}
+
 END {
+	for (r = 1; r <= rows; r++)
+		if (scales[order[r]])
+			scale(order[r])
 	for (r = 1; r <= rows; r++)
 		for (p = 1; p <= nprocs[order[r]]; p++) {
 			key = order[r] FS procs[order[r], p]

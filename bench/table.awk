@@ -3,6 +3,7 @@
 # and metric; ours, Go's, Go's in terms of ours (medians, best samples), and the peers. With -v rst=1 as a
 # reStructuredText list-table.
 BEGIN { FS = "\t" }
+/^#/ { next }
 $4 == "failed" { bad[++nbad] = $2 " with " $3 " procs: " $7 " failed (" $8 ")"; next }
 {
 	key = $2 FS $3 FS $4
