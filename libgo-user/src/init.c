@@ -109,8 +109,8 @@ static int choose_poller(const struct gs_config *c, const struct gs_netpoll **np
 
 /*
  * In the child of a fork: the calling fiber is all there is, on an ordinary thread. The
- * slot and, on kmod, the shared area are not mapped here, so both are replaced; nothing
- * is idle, so nothing is ever woken, and no new fiber can start.
+ * slot and, on kmod, the shared area are not mapped here, so both are replaced; nothing in
+ * the header is idle, so nothing is ever woken, and no new fiber can start.
  */
 static void forked(void)
 {
@@ -119,6 +119,9 @@ static void forked(void)
 	gs_arch_set_slot(NULL);
 	gs_local_forked();
 	gs_trace_forked();
+	/* NULL: this is a child's child */
+	if (gs_be && gs_be->forked)
+		gs_be->forked();
 	gs_hdr = &header;
 	gs_be = NULL;
 	start_error = -EPERM;

@@ -180,10 +180,9 @@ static void what_there_was(void)
 	gs_chan_close(had.waited_for);
 	gs_wg_done(&had.wg);
 	gs_wg_wait(&had.wg);
-	gs_timer_stop(had.due_late);
-	gs_timer_reset(had.due_late, SEC);
-	gs_timer_free(had.due_late);
-	gs_timer_stop(had.due_late_func);
+	CHECK(gs_timer_stop(had.due_late));
+	CHECK(!gs_timer_reset(had.due_late, SEC));
+	CHECK(gs_timer_stop(had.due_late_func));
 	gs_timer_free(had.due_late_func);
 	gs_cancel_call(&had.cancel);
 	CHECK_EQ(gs_context_err(had.ctx), -ECANCELED);
@@ -191,6 +190,25 @@ static void what_there_was(void)
 	CHECK(gs_pool_get(&had.pool) != NULL);
 	gs_pool_clear(&had.pool);
 	gs_local_delete(had.local);
+}
+
+static int status_of(pid_t pid)
+{
+	int status = -1;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+/* It may fork again. */
+static void child_of_its_own(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(gs_go(never, NULL) == -EPERM && gs_timer_stop(had.due_late) ? 7 : 1);
+	CHECK_EQ(status_of(pid), 7 << 8);
 }
 
 static void in_child(void *arg)
@@ -203,16 +221,8 @@ static void in_child(void *arg)
 	what_cannot_be();
 	what_can_be();
 	what_there_was();
+	child_of_its_own();
 	_exit(ut_failed ? 1 : 7);
-}
-
-static int status_of(pid_t pid)
-{
-	int status = -1;
-
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
 }
 
 static void one_child(bool fiber)
