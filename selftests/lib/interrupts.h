@@ -34,6 +34,8 @@ static UT_UNUSED void probe_main(void *arg)
 #ifdef UT_TSAN
 	return; /* never: Documentation/tls.rst */
 #endif
+	if (!has_fsgsbase())
+		return;
 	while (!stats().upcalls && gs_now() < end) {
 		/* a page fault would have let it run */
 		if (gs_num_fibers() == 1)
@@ -93,7 +95,11 @@ static UT_UNUSED bool must_travel(void)
 #if defined(UT_ASAN) || defined(UT_TSAN)
 #define NEEDS_TRAVEL SKIP(return, "sanitizers watch threads: fibers do not travel")
 #else
-#define NEEDS_TRAVEL (void)0
+#define NEEDS_TRAVEL                                                                               \
+	do {                                                                                       \
+		if (!has_fsgsbase())                                                               \
+			SKIP(return, "without FSGSBASE fibers do not travel");                     \
+	} while (0)
 #endif
 
 /* ------------------------------------------------------------------------- */
