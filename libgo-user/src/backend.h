@@ -149,9 +149,6 @@ struct gs_backend {
 	/* The body of a thread of the runtime's that the backend wants, or NULL. */
 	void *(*monitor)(void *arg);
 
-	/* In the child of a fork: what is shared with the module is not there. Or NULL. */
-	void (*forked)(void);
-
 	/* (T) Into zeroed counts; what it leaves, somebody else counts (the module, in fdinfo). */
 	void (*counts)(struct gs_backend_counts *c);
 };

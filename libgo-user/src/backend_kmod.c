@@ -252,25 +252,6 @@ static int kmod_set_procs(int n)
 	return (int)call(GSCHED_IOC_SET_PROCS, (void *)(intptr_t)n);
 }
 
-static void put_memory(void *at, unsigned long size)
-{
-	gs_syscall6(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-}
-
-/*
- * The areas are not inherited (uapi section 2), and there is much that points into them: a heap
- * of timers at its proc's deadline, for one, which who stops one of the parent's timers in the
- * child writes. So the child gets memory there that nobody else looks at.
- */
-static void kmod_forked(void)
-{
-	put_memory(gs_hdr, GSCHED_HEAD_SIZE);
-	for (int i = 0; i < CHUNKS; i++)
-		if (chunks[i])
-			put_memory(chunks[i], GSCHED_CHUNK_SIZE);
-}
-
 /* The rest is in fdinfo. */
 static void kmod_counts(struct gs_backend_counts *c)
 {
@@ -291,6 +272,5 @@ const struct gs_backend gs_backend_kmod = {
 	.tick = kmod_tick,
 	.kick = kmod_kick,
 	.set_procs = kmod_set_procs,
-	.forked = kmod_forked,
 	.counts = kmod_counts,
 };

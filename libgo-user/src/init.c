@@ -109,20 +109,24 @@ static int choose_poller(const struct gs_config *c, const struct gs_netpoll **np
 
 /*
  * In the child of a fork: the calling fiber is all there is, on an ordinary thread. The
- * slot and, on kmod, the shared area are not mapped here, so both are replaced; nothing in
- * the header is idle, so nothing is ever woken, and no new fiber can start.
+ * slot and, on kmod, the shared area are not mapped here, and something else may be by now.
+ * So they are replaced, and what points there points at ours: who stops a timer of the parent's
+ * writes its heap's deadline, who closes a channel that others wait for queues them, and they
+ * stay there. Nothing is idle, so nothing is ever woken, and no new fiber can start.
  */
 static void forked(void)
 {
 	static struct gs_header header = {.ticking = 1};
+	static struct gs_line lines[GS_MAXPROCS];
 
 	gs_arch_set_slot(NULL);
 	gs_local_forked();
 	gs_trace_forked();
-	/* NULL: this is a child's child */
-	if (gs_be && gs_be->forked)
-		gs_be->forked();
 	gs_hdr = &header;
+	gs_lines = lines;
+	gs_procs_init();
+	gs_runq_init();
+	gs_timers_init();
 	gs_be = NULL;
 	start_error = -EPERM;
 }

@@ -26,9 +26,9 @@ struct gs_gq gs_bound;
 
 void gs_runq_init(void)
 {
-	gs_global.len = &gs_hdr->global_len;
-	gs_express.len = &gs_hdr->express_len;
-	gs_bound.len = &gs_hdr->bound_runnable;
+	gs_global = (struct gs_gq){.len = &gs_hdr->global_len};
+	gs_express = (struct gs_gq){.len = &gs_hdr->express_len};
+	gs_bound = (struct gs_gq){.len = &gs_hdr->bound_runnable};
 }
 
 #define PLACE(p, i) (&(p)->ring[(i) % GS_RUNQ_SIZE])
