@@ -322,15 +322,18 @@ static void *spawner_main(void *arg)
 		uint32_t seen = gs_load_seq(&spawn_word);
 		int64_t retry = 0;
 
-		/*
-		 * Contexts first, between any two threads: who finds none freezes and uses a
-		 * stand-by up, and with one in each slice this loop did not end.
-		 */
-		if (gs_tls_travels)
-			make_contexts();
-		while (gs_load_seq(&gs_hdr->standby) + gs_load_seq(&starting) < standbys_wanted()) {
+		for (;;) {
 			int err;
 
+			/*
+			 * Between any two threads: who finds none freezes and uses a stand-by
+			 * up, and with one in each slice this loop did not end.
+			 */
+			if (gs_tls_travels)
+				make_contexts();
+			if (gs_load_seq(&gs_hdr->standby) + gs_load_seq(&starting) >=
+			    standbys_wanted())
+				break;
 			if (gs_load_seq(&nworkers) >= gs_load_relaxed(&max_threads)) {
 				say_once("GSCHED_MAXTHREADS reached", -EAGAIN);
 				break;
@@ -345,8 +348,6 @@ static void *spawner_main(void *arg)
 				retry = gs_now() + SPAWN_RETRY_NS;
 				break;
 			}
-			if (gs_tls_travels)
-				make_contexts();
 		}
 		gs_futex_wait(&spawn_word, seen, retry);
 	}
