@@ -6,7 +6,9 @@
 # prints, for each row, number of procs and metric, a line for each side, in the order of
 # rows.tsv: group, row, procs, metric, unit, better, side, median, least, most, samples,
 # and two ratios to ours, of the medians and of the best samples: above 1 is in our favour.
-# Where other programs take a part of the machine, the second one is the steadier.
+# Where other programs take a part of the machine, the second one is the steadier. A row
+# whose procs are "1>2" has lines for what the second proc brings, too: procs "1>2", metric
+# "speedup", how many times faster, round by round.
 BEGIN { FS = OFS = "\t" }
 /^#/ || NF < 4 { next }
 FNR == NR { order[++rows] = $1; group[$1] = $2; scales[$1] = $5 == "1>2"; next }
