@@ -29,6 +29,9 @@
  *  - locked to its thread (gs_lock_thread);
  *  - in a signal handler, or with a signal mask of its own: that belongs to the thread.
  *
+ * Who was interrupted may hold any lock of the program's, or one of libc's that calls back
+ * (dl_iterate_phdr). When all threads there may be wait for it there is one more (worker.c).
+ *
  * No convoys: who is interrupted with a lock makes a queue of those who want it. Go's runtime
  * has no such locks, libc is full of them. Two things are for it: a preemption that hits
  * libc's code is put off for a slice, and one that does not travels to the end of the queue

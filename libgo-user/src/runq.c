@@ -164,10 +164,18 @@ struct gs_fiber *gs_runq_steal(struct gs_proc *p, struct gs_proc *victim, bool t
 	}
 }
 
+static bool interrupted(const struct gs_fiber *f)
+{
+	return f->reason == GS_WAIT_PREEMPTED || f->reason == GS_WAIT_PROC;
+}
+
+/* last: the only one that may have been interrupted. */
 void gs_gq_put_list(struct gs_gq *q, struct gs_fiber *first, struct gs_fiber *last, uint32_t n)
 {
 	last->next = NULL;
 	gs_lock_acquire(&q->lock);
+	if (interrupted(last))
+		gs_store_relaxed(&q->interrupted, q->interrupted + 1);
 	if (q->tail)
 		q->tail->next = first;
 	else
@@ -204,6 +212,15 @@ bool gs_bound_first(void)
 	return first;
 }
 
+/* f has been taken out; lock held. */
+static void left(struct gs_gq *q, const struct gs_fiber *f)
+{
+	if (interrupted(f))
+		gs_store_relaxed(&q->interrupted, q->interrupted - 1);
+	gs_store_relaxed(q->len, *q->len - 1);
+	gs_store_relaxed(&q->out, q->out + 1);
+}
+
 static struct gs_fiber *gq_pop(struct gs_gq *q)
 {
 	struct gs_fiber *f = q->head;
@@ -213,8 +230,7 @@ static struct gs_fiber *gq_pop(struct gs_gq *q)
 		gs_fiber_prefetch(f->ahead);
 		if (!q->head)
 			q->tail = NULL;
-		gs_store_relaxed(q->len, *q->len - 1);
-		gs_store_relaxed(&q->out, q->out + 1);
+		left(q, f);
 	}
 	return f;
 }
@@ -231,26 +247,52 @@ struct gs_fiber *gs_gq_get(struct gs_gq *q)
 	return f;
 }
 
-bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f)
+/* Take out f, or without one the first that was interrupted. */
+static struct gs_fiber *take_out(struct gs_gq *q, const struct gs_fiber *f)
 {
-	struct gs_fiber **at = &q->head, *before = NULL;
-	bool found;
+	struct gs_fiber **at = &q->head, *before = NULL, *found;
 
 	gs_lock_acquire(&q->lock);
-	while (*at && *at != f) {
+	while (*at && (f ? *at != f : !interrupted(*at))) {
 		before = *at;
 		at = &before->next;
 	}
 	found = *at;
 	if (found) {
-		*at = f->next;
-		if (q->tail == f)
+		*at = found->next;
+		if (q->tail == found)
 			q->tail = before;
-		gs_store_relaxed(q->len, *q->len - 1);
-		gs_store_relaxed(&q->out, q->out + 1);
+		left(q, found);
 	}
 	gs_lock_release(&q->lock);
 	return found;
+}
+
+bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f)
+{
+	return take_out(q, f);
+}
+
+uint32_t gs_gq_interrupted(void)
+{
+	return gs_load_relaxed(&gs_express.interrupted) + gs_load_relaxed(&gs_global.interrupted);
+}
+
+uint32_t gs_gq_out(void)
+{
+	return gs_load_relaxed(&gs_express.out) + gs_load_relaxed(&gs_global.out) +
+	       gs_load_relaxed(&gs_bound.out);
+}
+
+struct gs_fiber *gs_gq_get_interrupted(void)
+{
+	struct gs_fiber *f = NULL;
+
+	if (gs_load_relaxed(&gs_express.interrupted))
+		f = take_out(&gs_express, NULL);
+	if (!f && gs_load_relaxed(&gs_global.interrupted))
+		f = take_out(&gs_global, NULL);
+	return f;
 }
 
 struct gs_fiber *gs_gq_get_batch(struct gs_gq *q, struct gs_proc *p, uint32_t nproc)
@@ -265,10 +307,8 @@ struct gs_fiber *gs_gq_get_batch(struct gs_gq *q, struct gs_proc *p, uint32_t np
 	if (n > GS_RUNQ_SIZE / 2)
 		n = GS_RUNQ_SIZE / 2;
 	first = gq_pop(q);
-	while (first && --n > 0) {
+	while (first && --n > 0 && q->head && !interrupted(q->head)) {
 		f = gq_pop(q);
-		if (!f)
-			break;
 		*end = f;
 		end = &f->next;
 	}

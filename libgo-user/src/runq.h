@@ -14,6 +14,7 @@ struct gs_gq {
 	struct gs_fiber *head, *tail; /* lock */
 	uint32_t *len;		      /* in the shared header; written under lock */
 	uint32_t out;		      /* how many have left it; written under lock, read anywhere */
+	uint32_t interrupted;	      /* of those in it; written under lock, read anywhere */
 };
 
 extern struct gs_gq gs_global;
@@ -61,6 +62,20 @@ void gs_gq_put(struct gs_gq *q, struct gs_fiber *f);
 void gs_gq_put_list(struct gs_gq *q, struct gs_fiber *first, struct gs_fiber *last, uint32_t n);
 struct gs_fiber *gs_gq_get(struct gs_gq *q);
 
+/*
+ * How many fibers stand in the global and express queues that were interrupted, or came back
+ * from a block and had no proc: they did not park of their own will, and may hold a lock that
+ * any number of others wait for. They stand in no local queue. Any thread; as it was a moment
+ * ago.
+ */
+uint32_t gs_gq_interrupted(void);
+
+/* How many fibers have left the shared queues: it changes if anybody runs from there. */
+uint32_t gs_gq_out(void);
+
+/* The first of those that were interrupted, wherever it stands: O(n). NULL: there is none. */
+struct gs_fiber *gs_gq_get_interrupted(void);
+
 /* Take f out, wherever it stands: O(n). False: it is not there. */
 bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f);
 
@@ -70,7 +85,10 @@ bool gs_gq_remove(struct gs_gq *q, struct gs_fiber *f);
  */
 bool gs_bound_first(void);
 
-/* A fair share of the global queue for p: one is returned, the rest queued on p. */
+/*
+ * A fair share of the global queue for p: one is returned, the rest queued on p. It ends
+ * before the next one that was interrupted.
+ */
 struct gs_fiber *gs_gq_get_batch(struct gs_gq *q, struct gs_proc *p, uint32_t nproc);
 
 #endif /* GS_RUNQ_H */

@@ -291,7 +291,7 @@ static struct gs_fiber *pick_fast(struct gs_worker *w)
 	struct gs_fiber *f;
 	bool all;
 
-	if (gs_unlikely(!p || gs_load_relaxed(&gs_hdr->express_len) ||
+	if (gs_unlikely(!p || gs_load_relaxed(&gs_hdr->express_len) | gs_load_relaxed(&gs_excess) ||
 			p->id >= gs_load_relaxed(&gs_hdr->nproc) || bound_only()))
 		return NULL;
 	all = all_turn(p);
@@ -597,12 +597,17 @@ static bool commit_global(struct gs_fiber *f, void *arg)
  */
 static bool commit_preempted(struct gs_fiber *f, void *arg)
 {
-	if (!f->express || f->frozen)
-		return commit_global(f, arg);
-	f->express = false;
-	gs_store_relaxed(&f->state, GS_RUNNABLE);
-	gs_gq_put(&gs_express, f);
-	gs_wake_idle();
+	if (!f->express || f->frozen) {
+		commit_global(f, arg);
+	} else {
+		f->express = false;
+		gs_store_relaxed(&f->state, GS_RUNNABLE);
+		gs_gq_put(&gs_express, f);
+		gs_wake_idle();
+	}
+	/* it may hold a lock that all threads come to wait for: exceed(), which sees it now */
+	if (gs_load_relaxed(&gs_hdr->standby) <= gs_load_relaxed(&gs_hdr->reserve))
+		gs_spawner_wake();
 	return true;
 }
 
@@ -942,6 +947,27 @@ static struct gs_fiber *get_express(struct gs_proc *p)
 	return f;
 }
 
+/*
+ * There are more threads than there may be, for who was interrupted (worker.c): the others get
+ * none by that, and a thread ends when it is not needed. NULL: that is this one, or it is over.
+ */
+static struct gs_fiber *find_in_excess(struct gs_worker *w)
+{
+	struct gs_fiber *f = NULL;
+
+	if (!gs_load_relaxed(&gs_hdr->standby)) {
+		if (bound_turn(w->proc))
+			f = gs_gq_get(&gs_bound);
+		if (!f)
+			f = gs_gq_get_interrupted();
+		if (!f)
+			f = gs_gq_get(&gs_bound);
+	}
+	if (!f)
+		w->ending = gs_worker_may_end();
+	return f;
+}
+
 static struct gs_fiber *find_runnable(struct gs_worker *w)
 {
 	struct gs_proc *p = gs_proc_of(w);
@@ -953,6 +979,11 @@ static struct gs_fiber *find_runnable(struct gs_worker *w)
 	if (p->id >= nproc) {
 		drain(p);
 		return NULL;
+	}
+	if (gs_unlikely(gs_load_relaxed(&gs_excess))) {
+		f = find_in_excess(w);
+		if (f || w->ending)
+			return f;
 	}
 	if (bound_only())
 		f = gs_gq_get(&gs_bound);

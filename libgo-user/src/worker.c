@@ -8,6 +8,14 @@
  * libc locks whose holder may be a fiber that does not run. A new worker's first PARK looks at all
  * queues, so work that found no stand-by is found by the next one.
  *
+ * The cap on threads (GSCHED_MAXTHREADS) is one for those that block: at the cap nobody gets
+ * their procs until one comes back. But all of them may wait for a lock whose holder was
+ * interrupted, and is queued: then none would. So when nobody has a proc, and such fibers stand
+ * in the queues, for EXCESS_NS, the spawner makes one thread more. As
+ * long as there are threads in excess they run nobody but who was interrupted, unless there are
+ * stand-bys, too; and who finds nothing to do ends. So there are never more of them than
+ * interrupted fibers.
+ *
  * A worker ends when the fiber that is locked to it has ended, and when it has waited for
  * RETIRE_NS without work while enough others are parked. These may leave
  * only by being granted a proc, which wakes the spawner, or by retiring, for which they
@@ -26,9 +34,11 @@
 
 #include "arch.h"
 #include "backend.h"
+#include "base/fatal.h"
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 #include "preempt.h"
+#include "runq.h"
 #include "sched_int.h"
 #include "tls.h"
 
@@ -38,12 +48,14 @@
 #define IDLE_LONG_NS (10 * INT64_C(1000000000))
 #define RETIRE_NS (10 * INT64_C(1000000000))
 #define SPAWN_RETRY_NS 10000000
+#define EXCESS_NS 20000000
 
 uint32_t gs_nthreads;
 uint32_t gs_nblind;
 void (*gs_idle_hook)(int64_t *next);
 
 int64_t gs_retire_ns = RETIRE_NS;
+uint32_t gs_excess;
 
 static struct gs_lock list_lock;     /* no other is taken under it */
 static struct gs_worker *workers;    /* list_lock */
@@ -53,6 +65,7 @@ static uint32_t starting;	     /* atomic: threads made that have not parked yet 
 static uint32_t nworkers;	     /* atomic */
 static const struct gs_backend *be;  /* before the spawner; gs_be is cleared if start fails */
 static uint32_t max_threads = 10000; /* atomic */
+static uint32_t reserve;	     /* of stand-bys, for bound fibers; before the spawner */
 static uint32_t first_done;	     /* atomic futex: the first worker attached or failed */
 static int first_error;		     /* before first_done */
 static sigset_t worker_mask;	     /* of whoever started the runtime; before the spawner */
@@ -124,6 +137,8 @@ int gs_set_max_threads(int n)
 
 	if (n > 0) {
 		gs_store_relaxed(&max_threads, (uint32_t)n);
+		/* by the new cap there may be none; if there are, they are not many */
+		gs_store_relaxed(&gs_excess, 0);
 		/* all workers may be blocked: then nobody else would */
 		gs_spawner_wake();
 	}
@@ -139,6 +154,15 @@ void gs_worker_granted(void)
 {
 	if (gs_load_relaxed(&gs_hdr->standby) < standbys_wanted())
 		gs_spawner_wake();
+}
+
+bool gs_worker_may_end(void)
+{
+	uint32_t n = gs_load_relaxed(&gs_excess);
+
+	while (n && !gs_cas_seq(&gs_excess, &n, n - 1))
+		;
+	return n;
 }
 
 static void first_result(int err)
@@ -286,15 +310,74 @@ static int make_worker(void)
 	return 0;
 }
 
+/* Not by stderr: its lock may be held by who was interrupted, and waits for a thread. */
 static void say_once(const char *what, int err)
 {
 	static bool said;
+	char text[160];
+	int n;
 
 	if (said)
 		return;
 	said = true;
-	fprintf(stderr, "gsched: %s (%s): blocked threads hand their proc on late\n", what,
-		strerrordesc_np(-err));
+	n = snprintf(text, sizeof(text),
+		     "gsched: %s (%s): blocked threads hand their proc on late\n", what,
+		     strerrordesc_np(-err));
+	gs_write_all(2, text, (size_t)n);
+}
+
+/* Can nobody go on but fibers that were interrupted, and there is no thread for them? */
+static bool stuck(void)
+{
+	return gs_load_seq(&gs_hdr->idle) == gs_load_relaxed(&gs_hdr->nproc) &&
+	       !gs_load_relaxed(&gs_hdr->standby) && !gs_load_relaxed(&starting) &&
+	       gs_gq_interrupted();
+}
+
+/*
+ * The reserve is for the spawner's sake: a bound fiber may hold the lock it needs to make a
+ * thread. When it may make none it would only keep a thread from those that wait.
+ */
+static void set_reserve(uint32_t n)
+{
+	if (gs_load_relaxed(&gs_hdr->reserve) == n)
+		return;
+	gs_store_relaxed(&gs_hdr->reserve, n);
+	/* a proc may be idle for it, with fibers queued; the call's lock orders the two */
+	if (!n)
+		be->unpark_any();
+}
+
+/*
+ * By the spawner at the cap. True: it made a thread more; else *retry is when to look again, or
+ * 0. Between two looks at which all is stuck no fiber left a queue: a stand-by counts as none
+ * when its time was up, and is about to look itself.
+ */
+static bool exceed(int64_t *retry)
+{
+	static int64_t since; /* the first such look; 0: none */
+	static uint32_t then; /* what had left until then */
+	uint32_t out = gs_gq_out();
+	int64_t now = gs_now();
+
+	/* none: who is the first looks for a stand-by, and wakes us if there is none */
+	*retry = gs_gq_interrupted() ? now + EXCESS_NS : 0;
+	if (!stuck()) {
+		since = 0;
+		return false;
+	}
+	if (!since || out != then) {
+		since = now;
+		then = out;
+	}
+	if (now - since < EXCESS_NS)
+		return false;
+	since = 0;
+	gs_fetch_add_seq(&gs_excess, 1);
+	if (!make_worker())
+		return true;
+	(void)gs_worker_may_end();
+	return false;
 }
 
 /*
@@ -323,8 +406,10 @@ static void *spawner_main(void *arg)
 		int64_t retry = 0;
 
 		for (;;) {
+			bool capped = gs_load_seq(&nworkers) >= gs_load_relaxed(&max_threads);
 			int err;
 
+			set_reserve(capped ? 0 : reserve);
 			/*
 			 * Between any two threads: who finds none freezes and uses a stand-by
 			 * up, and with one in each slice this loop did not end.
@@ -334,8 +419,10 @@ static void *spawner_main(void *arg)
 			if (gs_load_seq(&gs_hdr->standby) + gs_load_seq(&starting) >=
 			    standbys_wanted())
 				break;
-			if (gs_load_seq(&nworkers) >= gs_load_relaxed(&max_threads)) {
+			if (capped) {
 				say_once("GSCHED_MAXTHREADS reached", -EAGAIN);
+				if (exceed(&retry))
+					continue;
 				break;
 			}
 			err = make_worker();
@@ -345,6 +432,7 @@ static void *spawner_main(void *arg)
 					goto out;
 				}
 				say_once("cannot make a thread", err);
+				set_reserve(0);
 				retry = gs_now() + SPAWN_RETRY_NS;
 				break;
 			}
@@ -390,6 +478,7 @@ int gs_workers_start(void)
 	int err;
 
 	be = gs_load_acquire(&gs_be);
+	reserve = gs_load_relaxed(&gs_hdr->reserve);
 	pthread_sigmask(SIG_SETMASK, NULL, &worker_mask);
 	sigdelset(&worker_mask, SIGURG); /* who blocks it is not interrupted */
 	err = gs_thread_start(spawner_main, NULL, WORKER_STACK);

@@ -30,7 +30,7 @@ struct gs_worker {
 	void *commit_arg;
 	bool gathers;  /* what becomes ready outside is queued here, in order */
 	bool spinning; /* it is counted in header.spinning */
-	bool ending;   /* its locked fiber has ended: so does the thread */
+	bool ending;   /* its locked fiber has ended, or it is in excess: so does the thread */
 	uint32_t rng;
 	struct gs_stackref g0;
 	char *upcall_area;  /* top of it; NULL: it is tls's */
@@ -68,6 +68,13 @@ void gs_spawner_wake(void);
 
 /* The calling worker got a proc while it was parked: one stand-by less. */
 void gs_worker_granted(void);
+
+/*
+ * Threads beyond the cap (worker.c). While there are any a worker without work asks may_end:
+ * true, and it must.
+ */
+extern uint32_t gs_excess; /* atomic */
+bool gs_worker_may_end(void);
 
 /* What all workers counted, those that ended too, and their number now. (T) */
 struct gs_stats;

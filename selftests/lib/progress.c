@@ -5,6 +5,7 @@
  * can go on does, and what was put off comes to its end.
  */
 #include <gsched/debug.h>
+#include <gsched/sync.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -385,6 +386,89 @@ TEST(exchange)
 {
 	NEEDS_INTERRUPTS(1, 1000, NULL);
 	test_pair(_metadata, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* All threads that there may be wait for a lock; who has it was interrupted, and is queued. */
+
+#define LOCK_CAP 4
+#define LOCK_ROUNDS 5
+#define LOCKERS 20
+
+static pthread_mutex_t wanted_by_all = PTHREAD_MUTEX_INITIALIZER;
+static gs_waitgroup lockers;
+static int wanting; /* atomic */
+
+static void lock_it(void *arg)
+{
+	ADD(wanting, 1);
+	pthread_mutex_lock(&wanted_by_all);
+	pthread_mutex_unlock(&wanted_by_all);
+}
+
+/* Makes sure that he is interrupted with it: the others run by that alone. */
+static void hold_it(void *arg)
+{
+	pthread_mutex_lock(&wanted_by_all);
+	for (int i = 0; i < LOCKERS; i++)
+		CHECK_EQ(gs_wg_go(&lockers, lock_it, NULL), 0);
+	while (LOAD(wanting) < LOCK_CAP - 2)
+		;
+	/* and is interrupted again, with all of them blocked */
+	ut_burn(5 * MS);
+	pthread_mutex_unlock(&wanted_by_all);
+}
+
+static void cap_lock_main(void *arg)
+{
+	for (int i = 0; i < LOCK_ROUNDS; i++) {
+		STORE(wanting, 0);
+		CHECK_EQ(gs_wg_go(&lockers, hold_it, NULL), 0);
+		gs_wg_wait(&lockers);
+		CHECK_EQ(LOAD(wanting), LOCKERS);
+	}
+	/* a thread more than there may be, for him, ends */
+	UNTIL(stats().workers <= LOCK_CAP);
+}
+
+static void lock_child(void *arg)
+{
+	char cap[16];
+
+	snprintf(cap, sizeof(cap), "%d", LOCK_CAP);
+	setenv("GSCHED_MAXTHREADS", cap, 1);
+	_exit(gs_run(cap_lock_main, NULL) ? 10 : ut_failed);
+}
+
+static void test_lock_at_cap(struct __test_metadata *_metadata, int procs, const char *tls)
+{
+	struct ut_child *c;
+
+	NEEDS_INTERRUPTS(procs, 1000, tls);
+	c = ut_child_run(lock_child, NULL, 60 * SEC);
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+	EXPECT_SAYS(c, "GSCHED_MAXTHREADS");
+}
+
+/* who was interrupted with the lock gets a thread more */
+TEST(lock_at_cap_1)
+{
+	test_lock_at_cap(_metadata, 1, NULL);
+}
+
+/* the same on two procs */
+TEST(lock_at_cap_2)
+{
+	test_lock_at_cap(_metadata, 2, NULL);
+}
+
+/* and where he has kept his thread */
+TEST(lock_at_cap_frozen)
+{
+	test_lock_at_cap(_metadata, 1, "frozen");
 }
 
 TEST_HARNESS_MAIN

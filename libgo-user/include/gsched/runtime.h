@@ -89,7 +89,8 @@ int gs_max_procs(int n);
 /*
  * Set the cap on the runtime's threads if n > 0 (default 10,000); returns the
  * previous one. At the cap a block keeps its proc from nobody: hand-off is delayed
- * until a thread comes back. (T)
+ * until a thread comes back. A fiber that was interrupted may hold a lock that they
+ * all wait for: when all threads are blocked it gets one more, for as long. (T)
  */
 int gs_set_max_threads(int n);
 
