@@ -46,6 +46,7 @@ struct gs_line *gs_lines;
 struct gs_header *gs_hdr HOT __attribute__((aligned(64)));
 uint32_t gs_tracing HOT;
 bool gs_alone HOT;
+uint32_t gs_excess HOT;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static int start_error; /* start_lock */

@@ -21,10 +21,11 @@
 struct gs_proc {
 	struct gs_line *line;
 	uint32_t id;
-	uint32_t turn;			     /* O writes, relaxed: schedulings, each of them */
-	uint32_t yields;		     /* O writes, relaxed: of its fibers */
-	bool inherits;			     /* O: who is about to run came from runnext */
-	bool owed;			     /* O: the shared queues missed their turn */
+	uint32_t turn;	 /* O writes, relaxed: schedulings, each of them */
+	uint32_t yields; /* O writes, relaxed: of its fibers */
+	bool inherits;	 /* O: who is about to run came from runnext */
+	bool owed;	 /* O: the shared queues missed their turn */
+	bool plain;	 /* O writes: it is in its queue by plain stores: runq.c */
 	uint32_t express_turn, express_row;  /* O: last look into express; looks in a row */
 	uint32_t expressed;		     /* O: turns of express fibers */
 	uint32_t express_tick;		     /* O writes, relaxed: line->tick of its last one */
@@ -39,6 +40,12 @@ struct gs_proc {
 } __attribute__((aligned(64)));
 
 extern struct gs_proc gs_procs[GS_MAXPROCS];
+
+/*
+ * There has been one proc only so far: nobody steals from its queue, and its worker needs no
+ * fence for what it queues. Lowered once, by gs_sched_set_procs; init.c.
+ */
+extern bool gs_alone;
 
 /* After the backend made the shared area. */
 void gs_procs_init(void);

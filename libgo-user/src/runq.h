@@ -26,7 +26,7 @@ void gs_runq_init(void);
 /* By the owner of p. A full queue moves half of itself to the global queue. */
 void gs_runq_put(struct gs_proc *p, struct gs_fiber *f);
 
-/* By the owner: f runs next, who stood there goes to the tail. Full barrier. */
+/* By the owner: f runs next, who stood there goes to the tail. Full barrier, unless gs_alone. */
 void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f);
 
 /*
@@ -34,6 +34,12 @@ void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f);
  * slice of who readied it: p->inherits.
  */
 struct gs_fiber *gs_runq_get(struct gs_proc *p);
+
+/*
+ * Wait until the first proc's worker is out of its queue, where it may be by plain stores: gs_alone
+ * has been lowered, and a membarrier made since. Any thread but in the runtime's own calls above.
+ */
+void gs_runq_shared(void);
 
 /* By anybody, to leave it to all: runnext, else the head of the queue; NULL. */
 struct gs_fiber *gs_runq_take(struct gs_proc *p);

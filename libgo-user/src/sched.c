@@ -489,9 +489,15 @@ _Noreturn void gs_sched_die(gs_commit_fn commit)
 int gs_sched_set_procs(int n)
 {
 	if (n > 1 && gs_load_relaxed(&gs_hdr->procs_used) == 1) {
+		unsigned int turn = 0;
+
 		gs_store_relaxed(&gs_alone, false);
-		/* whoever did not see it has stored what he queued */
-		gs_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+		/* whoever did not see it has stored what he queued; once registered it fails for
+		 * want of memory only */
+		while (gs_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) ==
+		       -ENOMEM)
+			gs_backoff(turn++);
+		gs_runq_shared();
 	}
 	return gs_load_acquire(&gs_be)->set_procs(n);
 }

@@ -10,12 +10,6 @@
 /* Enqueue (2) and (3) of the protocol: after a fiber was put into a queue. */
 void gs_wake_idle(void);
 
-/*
- * There has been one proc only so far: its worker needs no fence for what it queues. Lowered
- * once, by gs_sched_set_procs; init.c.
- */
-extern bool gs_alone;
-
 /* After the backend's start, before the first worker. */
 void gs_sched_init(void);
 

@@ -55,7 +55,6 @@ uint32_t gs_nblind;
 void (*gs_idle_hook)(int64_t *next);
 
 int64_t gs_retire_ns = RETIRE_NS;
-uint32_t gs_excess;
 
 static struct gs_lock list_lock;     /* no other is taken under it */
 static struct gs_worker *workers;    /* list_lock */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The number of procs and of threads: never more at work, and changed under load. */
+#include <gsched/chan.h>
 #include <gsched/debug.h>
+#include <limits.h>
 #include <pthread.h>
 
 #include "util.h"
@@ -417,6 +419,116 @@ TEST(max_threads_raised)
 	setenv("GSCHED_MAXTHREADS", "5", 1);
 	ASSERT_EQ(0, pipe(pipes));
 	RUN(raised_cap, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* The first proc's queue has one user until there is a second proc: at any moment. */
+
+#define YIELDERS 8
+#define PAIRS 4
+
+static long passes[YIELDERS + PAIRS]; /* atomic */
+static int running[YIELDERS];	      /* atomic */
+
+static void pass(void *arg)
+{
+	intptr_t me = (intptr_t)arg;
+
+	while (!LOAD(stop)) {
+		/* nobody is taken from the queue twice */
+		CHECK_EQ(ADD(running[me], 1), 1);
+		ADD(running[me], -1);
+		ADD(passes[me], 1);
+		gs_yield();
+	}
+}
+
+static void echo(void *arg)
+{
+	gs_chan *c = arg;
+	int v;
+
+	while (gs_chan_recv(c, &v))
+		;
+}
+
+/* Each is readied as the one that runs next. */
+static void ask(void *arg)
+{
+	intptr_t me = (intptr_t)arg;
+	gs_chan *c = gs_chan_new(sizeof(int), 0);
+	int i;
+
+	gs_go(echo, c);
+	for (i = 0; !LOAD(stop); i++) {
+		gs_chan_send(c, &i);
+		ADD(passes[me], 1);
+		gs_go(nothing, NULL);
+	}
+	gs_chan_close(c);
+}
+
+static bool all_pass(long n)
+{
+	long before[ARRAY_SIZE(passes)];
+	bool ok = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(passes); i++)
+		before[i] = LOAD(passes[i]);
+	for (size_t i = 0; ok && i < ARRAY_SIZE(passes); i++)
+		ok = UNTIL(LOAD(passes[i]) >= before[i] + n);
+	return ok;
+}
+
+/* A moment of its own for each round. */
+static void busy_for(long n)
+{
+	for (volatile long i = 0; i < n; i++)
+		;
+}
+
+static void *add_procs(void *arg)
+{
+	all_pass(2);
+	busy_for((long)arg);
+	CHECK_EQ(gs_max_procs(4), 1);
+	all_pass(20);
+	STORE(stop, 1);
+	return NULL;
+}
+
+static void second_main(void *arg)
+{
+	pthread_t t;
+
+	for (intptr_t i = 0; i < YIELDERS; i++)
+		gs_go(pass, (void *)i);
+	for (intptr_t i = YIELDERS; i < YIELDERS + PAIRS; i++)
+		gs_go(ask, (void *)i);
+	CHECK_EQ(pthread_create(&t, NULL, add_procs, arg), 0);
+	UNTIL(LOAD(stop) && gs_num_fibers() == 1);
+	pthread_join(t, NULL);
+}
+
+static void second_child(void *arg)
+{
+	ut_set_procs(1);
+	_exit(gs_run(second_main, arg) ? 10 : ut_failed);
+}
+
+/* a second proc comes while the first one's queue is in use: nobody is lost or runs twice */
+TEST(second_proc)
+{
+	for (long i = 0; i < ut_count(40, 4); i++) {
+		struct ut_child *c = ut_child_run(second_child, (void *)(i * 1009), UT_WAIT * SEC);
+
+		EXPECT_EQ(0, c->status)
+		{
+			TH_LOG("round %ld: %s", i, c->err);
+			i = LONG_MAX - 1;
+		}
+		free(c);
+	}
 }
 
 TEST_HARNESS_MAIN
