@@ -113,8 +113,9 @@ void gs_runq_put(struct gs_proc *p, struct gs_fiber *f)
 	}
 }
 
-void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f)
+bool gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f)
 {
+	bool fenced = false;
 	uint64_t old;
 
 	if (begin_plain(p)) {
@@ -124,9 +125,13 @@ void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f)
 		end_plain(p);
 	} else {
 		old = gs_xchg_seq(&p->line->runnext, (uint64_t)(uintptr_t)f);
+		gs_full_fence_after_xchg();
+		fenced = true;
 	}
-	if (old)
-		gs_runq_put(p, (struct gs_fiber *)(uintptr_t)old);
+	if (!old)
+		return fenced;
+	gs_runq_put(p, (struct gs_fiber *)(uintptr_t)old);
+	return false;
 }
 
 static struct gs_fiber *ring_get(struct gs_proc *p)

@@ -26,8 +26,11 @@ void gs_runq_init(void);
 /* By the owner of p. A full queue moves half of itself to the global queue. */
 void gs_runq_put(struct gs_proc *p, struct gs_fiber *f);
 
-/* By the owner: f runs next, who stood there goes to the tail. Full barrier, unless gs_alone. */
-void gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f);
+/*
+ * By the owner: f runs next, who stood there goes to the tail. True: nobody did, and the exchange
+ * is a full barrier, Enqueue's (2).
+ */
+bool gs_runq_put_next(struct gs_proc *p, struct gs_fiber *f);
 
 /*
  * By the owner: runnext, else the head of the queue; NULL. The former goes on with the time

@@ -16,8 +16,9 @@
  * the commit, which releases the lock A was queued under, runs on B's stack.
  *
  * Enqueue (uapi section 5): every path that makes a fiber runnable publishes it in a
- * queue, then passes gs_wake_idle: full fence, then header.idle and header.spinning; or,
- * with one proc, wake_idle_on, which needs no fence.
+ * queue, then passes gs_wake_idle: full fence, then header.idle and header.spinning; or
+ * wake_idle_fenced after an exchange that is one (gs_runq_put_next); or, with one proc,
+ * wake_idle_on, which needs none.
  * A path that moves fibers from one queue to another has them in neither for a while,
  * and so ends with gs_wake_idle too, or is a spinner's, which does it when it stops
  * spinning (reset_spinning).
@@ -212,10 +213,9 @@ static inline void run_here(struct gs_worker *w, struct gs_fiber *f)
 	set_running(w, f);
 }
 
-void gs_wake_idle(void)
+/* Enqueue (3). */
+static inline void wake_idle_fenced(void)
 {
-	/* Enqueue (2): pairs with the swap to idle in hand-off and PARK */
-	gs_full_fence();
 	if (gs_load_relaxed(&gs_hdr->idle)) {
 		if (gs_load_relaxed(&gs_hdr->spinning))
 			return;
@@ -224,6 +224,13 @@ void gs_wake_idle(void)
 	} else if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking))) {
 		gs_be->tick();
 	}
+}
+
+void gs_wake_idle(void)
+{
+	/* Enqueue (2): pairs with the swap to idle in hand-off and PARK */
+	gs_full_fence();
+	wake_idle_fenced();
 }
 
 /*
@@ -550,7 +557,10 @@ void gs_ready_on(struct gs_worker *w, struct gs_fiber *f)
 		/* it runs soon, and the registers and locals of who waited long are in no cache */
 		__builtin_prefetch(f->ref.sp);
 		__builtin_prefetch((const char *)f->ref.sp + 64);
-		gs_runq_put_next(w->proc, f);
+		if (gs_runq_put_next(w->proc, f)) {
+			wake_idle_fenced();
+			return;
+		}
 	} else if (thread_is_poller) {
 		put_express(f);
 	} else {

@@ -80,6 +80,16 @@ static inline void gs_full_fence(void)
 #endif
 }
 
+/* The same where an exchange or the like has just been made, which is one on x86. */
+static inline void gs_full_fence_after_xchg(void)
+{
+#ifdef __x86_64__
+	__asm__ volatile("" ::: "memory");
+#else
+	gs_full_fence();
+#endif
+}
+
 /* Stores before it become visible before those after it: the writer of a seqcount. */
 static inline void gs_store_fence(void)
 {
