@@ -25,11 +25,18 @@
 
 #define MOST (1 << 30)
 
+/* sync.h: it has been counted, and there is a writer. */
+void gs_rwmutex_rlock_slow(gs_rwmutex *rw)
+{
+	gs_sema_acquire(&rw->reader, GS_WAIT_RWMUTEX_R);
+}
+
+/* For who does not have it in line. */
 void gs_rwmutex_rlock(gs_rwmutex *rw)
 {
 	/* acquire: pairs with the writer's release in unlock */
 	if (gs_unlikely(gs_fetch_add_seq(&rw->readers, 1) + 1 < 0))
-		gs_sema_acquire(&rw->reader, GS_WAIT_RWMUTEX_R);
+		gs_rwmutex_rlock_slow(rw);
 }
 
 bool gs_rwmutex_tryrlock(gs_rwmutex *rw)
@@ -42,17 +49,22 @@ bool gs_rwmutex_tryrlock(gs_rwmutex *rw)
 	return false;
 }
 
-void gs_rwmutex_runlock(gs_rwmutex *rw)
+/* sync.h: so many they were before this one, not more than 0: none, or there is a writer. */
+void gs_rwmutex_runlock_slow(gs_rwmutex *rw, int32_t were)
 {
-	/* release: pairs with the writer's read-modify-write of readers or departing */
-	int32_t r = gs_fetch_add_seq(&rw->readers, -1);
-
-	if (gs_likely(r > 0))
-		return;
-	if (r == 0 || r == -MOST)
+	if (were == 0 || were == -MOST)
 		gs_fatal("sync: RUnlock of unlocked RWMutex");
 	if (gs_fetch_add_seq(&rw->departing, -1) == 1)
 		gs_sema_release(&rw->writer);
+}
+
+void gs_rwmutex_runlock(gs_rwmutex *rw)
+{
+	/* release: pairs with the writer's read-modify-write of readers or departing */
+	int32_t were = gs_fetch_add_seq(&rw->readers, -1);
+
+	if (gs_unlikely(were <= 0))
+		gs_rwmutex_runlock_slow(rw, were);
 }
 
 void gs_rwmutex_lock(gs_rwmutex *rw)

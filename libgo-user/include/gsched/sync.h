@@ -107,6 +107,25 @@ void gs_rwmutex_rlock(gs_rwmutex *rw);
 bool gs_rwmutex_tryrlock(gs_rwmutex *rw);
 void gs_rwmutex_runlock(gs_rwmutex *rw);
 
+/* As gs_mutex_lock: the readers' part is in line where no writer is. */
+void gs_rwmutex_rlock_slow(gs_rwmutex *rw);
+void gs_rwmutex_runlock_slow(gs_rwmutex *rw, int32_t were);
+#if defined(__GNUC__) && !defined(GS_INJECT)
+extern inline __attribute__((__gnu_inline__)) void gs_rwmutex_rlock(gs_rwmutex *rw)
+{
+	if (__builtin_expect(__atomic_fetch_add(&rw->readers, 1, __ATOMIC_SEQ_CST) < -1, 0))
+		gs_rwmutex_rlock_slow(rw);
+}
+
+extern inline __attribute__((__gnu_inline__)) void gs_rwmutex_runlock(gs_rwmutex *rw)
+{
+	int32_t were = __atomic_fetch_sub(&rw->readers, 1, __ATOMIC_SEQ_CST);
+
+	if (__builtin_expect(were <= 0, 0))
+		gs_rwmutex_runlock_slow(rw, were);
+}
+#endif
+
 /**
  * gs_cond - wait for a condition under a mutex
  *
