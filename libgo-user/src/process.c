@@ -12,7 +12,8 @@
  *
  * End: whoever waits tries waitid(WNOHANG), and waits for the pidfd in between. Without a
  * pidfd a fiber blocks in waitid(WNOWAIT) on behalf of all who wait, and closes a channel.
- * Nobody tries meanwhile: the process id could be another child's when it gets there.
+ * Nobody tries meanwhile: the process id could be another child's when it gets there. There
+ * is at most one such fiber in a process's life, as it closes the channel.
  *
  * A process's life (life.h) is over when it was waited for: its id may be another's then.
  */
@@ -61,7 +62,11 @@ struct gs_process {
 	pid_t pid;	/* I */
 	int pidfd;	/* I: below 0 none */
 	gs_chan *ended; /* I: closed by the fiber that waits; NULL: there is a pidfd */
-	bool waiting;	/* L: a fiber is blocked in waitid */
+	enum {		/* L: without a pidfd; it only grows */
+	       UNWATCHED,
+	       WATCHED, /* a fiber is blocked in waitid */
+	       SEEN,	/* it is not any more, and closes ended */
+	} watch;
 };
 
 static struct gs_life_list processes;
@@ -314,7 +319,7 @@ static int start(const struct gs_process_attr *attr, gs_process **process)
 		ended = NULL;
 	}
 	p->ended = ended;
-	p->waiting = false;
+	p->watch = UNWATCHED;
 	gs_life_begin(&p->life);
 	*process = p;
 	return 0;
@@ -381,7 +386,7 @@ static int reap(struct gs_process *p, int *status)
 	gs_rt_enter();
 	gs_lock_acquire(&p->lock);
 	if (!gs_life_over(&p->life)) {
-		r = p->waiting ? 0 : look(p, 0, &info);
+		r = p->watch == WATCHED ? 0 : look(p, 0, &info);
 		if (r)
 			gs_life_end(&p->life);
 		r = r == 1 ? 0 : r ? r : -EAGAIN;
@@ -407,14 +412,14 @@ static void wait_blocked(void *arg)
 	} while (r == -EINTR);
 	gs_rt_enter();
 	gs_lock_acquire(&p->lock);
-	p->waiting = false;
+	p->watch = SEEN;
 	gs_lock_release(&p->lock);
 	gs_rt_leave();
 	gs_chan_close(p->ended);
 	end(p);
 }
 
-/* Wait without a pidfd. */
+/* Wait without a pidfd; then try again. */
 static void wait_otherwise(struct gs_process *p, gs_context *ctx)
 {
 	const struct gs_attr attr = {.name = "waitid"};
@@ -422,14 +427,20 @@ static void wait_otherwise(struct gs_process *p, gs_context *ctx)
 		{.chan = p->ended, .op = GS_OP_RECV},
 		{.chan = ctx ? gs_context_done(ctx) : NULL, .op = GS_OP_RECV},
 	};
-	bool start;
+	bool start = false, over;
 
 	gs_rt_enter();
 	gs_lock_acquire(&p->lock);
-	start = !p->waiting && begin(p);
-	p->waiting = p->waiting || start;
+	/* another may have reaped it since we tried: before anybody watched */
+	over = gs_life_over(&p->life);
+	if (!over && p->watch == UNWATCHED) {
+		start = begin(p);
+		p->watch = WATCHED;
+	}
 	gs_lock_release(&p->lock);
 	gs_rt_leave();
+	if (over)
+		return;
 	/* no fiber to be had, in the child of a fork for one: then here */
 	if (start && gs_go_attr(&attr, wait_blocked, p))
 		wait_blocked(p);

@@ -669,6 +669,48 @@ TEST_F(process, many_waiters)
 	RUN(many_waiters, NULL);
 }
 
+/*
+ * Waits that are given up and begun again, while the process ends: who begins has just
+ * tried, and did not see it.
+ */
+static void comes_and_goes(void *arg)
+{
+	int64_t patience = (intptr_t)arg * MS / 20;
+	int r;
+
+	do {
+		gs_cancel cancel;
+		gs_context *ctx = gs_with_timeout(gs_background(), patience, &cancel);
+
+		r = gs_process_wait(shared, ctx, NULL);
+		gs_context_unref(ctx);
+	} while (r == -ETIMEDOUT);
+	CHECK(r == 0 || r == -ECHILD);
+	ADD(*(r ? &not_told : &told), 1);
+}
+
+static void waits_while_it_ends(void *arg)
+{
+	const long rounds = ut_long(ut_count(600, 60), 2000);
+
+	(void)arg;
+	for (long i = 0; i < rounds; i++) {
+		STORE(told, 0);
+		STORE(not_told, 0);
+		START(&shared, "exit", "0");
+		for (intptr_t k = 0; k < 4; k++)
+			CHECK_EQ(gs_go(comes_and_goes, (void *)(k + 1)), 0);
+		UNTIL(LOAD(told) + LOAD(not_told) == 4);
+		CHECK_EQ(LOAD(told), 1);
+	}
+	CHECK(no_child());
+}
+
+TEST_F(process, wait_while_it_ends)
+{
+	RUN(waits_while_it_ends, NULL);
+}
+
 #define CHILDREN 24
 
 static void wait_for_one(void *arg)
