@@ -430,7 +430,11 @@ bool gs_context_hook_stop(gs_context_hook *hook)
 	if (gs_load_acquire(&s->gen) != gen)
 		return false;
 	lock_core(c);
-	mine = s->gen == gen;
+	/*
+	 * relaxed: if it is raised, it may be by another owner's lock by now, for a later
+	 * hook; if it is not, it cannot be while we hold this one.
+	 */
+	mine = gs_load_relaxed(&s->gen) == gen;
 	if (mine)
 		slot_retire(s);
 	gs_lock_release(&c->lock);
