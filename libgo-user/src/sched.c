@@ -213,17 +213,26 @@ static inline void run_here(struct gs_worker *w, struct gs_fiber *f)
 	set_running(w, f);
 }
 
-/* Enqueue (3). */
+/*
+ * Enqueue (3) and (4). The idle proc may have gone to a thread that came back, which runs its
+ * own fiber and does not search; and until there is a stand-by one may yet: so whenever
+ * nobody was woken the tick must be there, whatever idle says.
+ */
 static inline void wake_idle_fenced(void)
 {
 	if (gs_load_relaxed(&gs_hdr->idle)) {
+		int r;
+
 		if (gs_load_relaxed(&gs_hdr->spinning))
 			return;
-		if (gs_be->unpark_any() == -EAGAIN)
+		r = gs_be->unpark_any();
+		if (r > 0)
+			return;
+		if (r == -EAGAIN)
 			gs_spawner_wake();
-	} else if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking))) {
-		gs_be->tick();
 	}
+	if (gs_unlikely(!gs_load_relaxed(&gs_hdr->ticking)))
+		gs_be->tick();
 }
 
 void gs_wake_idle(void)

@@ -4,12 +4,14 @@
  * queued fiber holds, the user's limit on threads, the cap, all of them blocked. Whatever
  * can go on does, and what was put off comes to its end.
  */
+#include <gsched/chan.h>
 #include <gsched/debug.h>
 #include <gsched/sync.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
+#include "dump.h"
 #include "interrupts.h"
 #include "nobody.h"
 #include "util.h"
@@ -145,6 +147,111 @@ TEST(spawner_stuck)
 	NEEDS_INTERRUPTS(1, 10000, "frozen");
 	ASSERT_EQ(0, pipe(pipes));
 	RUN(lock_main, NULL);
+}
+
+/*
+ * Two procs. One is idle when a fiber is queued behind a hog, and there is no stand-by for it:
+ * the spawner waits for the lock. Then a thread comes back to it, which runs its own fiber and
+ * does not search, and only then is there a stand-by: nobody is idle any more. It is the tick
+ * that must be there.
+ */
+static int way[2];
+static int may_release, is_back, has_run; /* atomic */
+
+static bool in_vain(int64_t begin)
+{
+	return gs_now() - begin > ut_limit(5 * SEC);
+}
+
+static void comes_back(void *arg)
+{
+	int64_t begin;
+	char c;
+
+	ADD(blocked, 1);
+	CHECK_EQ(read(way[0], &c, 1), 1);
+	/* on posix nobody has seen it come back yet */
+	gs_nopreempt_begin();
+	gs_nopreempt_end();
+	STORE(is_back, 1);
+	begin = gs_now();
+	while (!LOAD(has_run) && !in_vain(begin))
+		ut_burn(10000);
+}
+
+static void queued(void *arg)
+{
+	gs_chan_recv(arg, NULL);
+	STORE(has_run, 1);
+}
+
+static void blocks_when_told(void *arg)
+{
+	gs_chan_recv(arg, NULL);
+	block(NULL);
+}
+
+static void *takes_lock(void *arg)
+{
+	pthread_mutex_lock(&allocator);
+	STORE(held, 1);
+	while (!LOAD(may_release))
+		usleep(100);
+	pthread_mutex_unlock(&allocator);
+	return NULL;
+}
+
+static void tick_main(void *arg)
+{
+	gs_chan *tell = gs_chan_new(0, 0), *run = gs_chan_new(0, 0);
+	int n = 0, extra = 40;
+	int64_t begin;
+	pthread_t t;
+
+	CHECK_EQ(gs_go(comes_back, NULL), 0);
+	CHECK_EQ(gs_go(queued, run), 0);
+	for (int i = 0; i < extra; i++)
+		CHECK_EQ(gs_go(blocks_when_told, tell), 0);
+	UNTIL(ut_waiting("chan receive", NULL) == extra + 1 && LOAD(blocked) == 1);
+	CHECK_EQ(pthread_create(&t, NULL, takes_lock, NULL), 0);
+	UNTIL(LOAD(held));
+	/* use up the stand-bys, but for the reserve */
+	while (stats().standbys > 1 && n < extra) {
+		gs_chan_send(tell, NULL);
+		n++;
+		UNTIL(LOAD(blocked) == 1 + n && stats().idle_procs == 1);
+	}
+	CHECK_LE(stats().standbys, 1);
+	/* nobody waits: the tick ends after a slice */
+	ut_burn(50 * MS);
+	gs_nopreempt_begin();
+	gs_chan_send(run, NULL);
+	CHECK_EQ(write(way[1], "x", 1), 1);
+	begin = gs_now();
+	while (!LOAD(is_back) && !in_vain(begin))
+		;
+	STORE(may_release, 1);
+	gs_nopreempt_end();
+	while (!LOAD(has_run) && !in_vain(begin))
+		ut_burn(10000);
+	CHECK(LOAD(has_run));
+	pthread_join(t, NULL);
+	let_go(n);
+	gs_chan_close(tell);
+	UNTIL(LOAD(blocked) == 1 + extra);
+	let_go(extra - n);
+	UNTIL(LOAD(done) == extra);
+	gs_chan_unref(tell);
+	gs_chan_unref(run);
+}
+
+/* a fiber queued behind a hog while nobody could be woken for the idle proc */
+TEST(queued_while_no_standby)
+{
+	NEEDS_INTERRUPTS(2, 10000, NULL);
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, pipe(way));
+	RUN(tick_main, NULL);
 }
 
 #endif
