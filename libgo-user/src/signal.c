@@ -48,6 +48,7 @@
 #include "sigwrap.h"
 
 #define SIGNALS 64
+#define SA_RESTORER 0x04000000 /* the kernel's, which libc hides */
 
 /* glibc's own, which cannot be taken, nor blocked */
 #define LIBC_SIGNALS (bit(32) | bit(33))
@@ -63,9 +64,14 @@ struct sink {
 static struct gs_lock lock;
 static struct sink *sinks; /* L: the oldest first */
 static uint64_t taken;	   /* L: where our handler is, as far as we know */
-/* L; the handler reads: what was there before us, written while our handler is not */
-static struct sigaction saved[SIGNALS + 1];
-static gs_mutex lessening; /* of whoever makes sinks want less; before lock */
+/*
+ * What was there before us. A handler that is late may read while this is written anew, so the
+ * other one of two is written, and only if it differs.
+ */
+static struct sigaction saved[SIGNALS + 1][2]; /* L writes the one that is not current */
+static uint8_t current[SIGNALS + 1];	       /* release by L, acquire */
+static uint64_t used_up;		       /* atomic: its SA_RESETHAND has come true */
+static gs_mutex lessening;		       /* of whoever makes sinks want less; before lock */
 
 static uint64_t wanted;	  /* atomic; L writes: the signals of all sinks */
 static uint64_t pending;  /* atomic: came, not told yet */
@@ -101,6 +107,46 @@ static bool is_fault(int sig, const siginfo_t *info)
 				     sig == SIGILL || sig == SIGTRAP || sig == SIGSYS);
 }
 
+static struct sigaction *what_was(int sig)
+{
+	/* acquire: pairs with the release in save */
+	return &saved[sig][gs_load_acquire(&current[sig])];
+}
+
+/* The kernel knows one word of the mask, and libc adds a flag of its own. */
+static bool same(const struct sigaction *a, const struct sigaction *b)
+{
+	return a->sa_sigaction == b->sa_sigaction && a->sa_mask.__val[0] == b->sa_mask.__val[0] &&
+	       !((a->sa_flags ^ b->sa_flags) & ~SA_RESTORER);
+}
+
+/* Lock held. */
+static void save(int sig, const struct sigaction *a)
+{
+	uint8_t other = !gs_load_relaxed(&current[sig]);
+
+	if (same(what_was(sig), a) && !(gs_load_relaxed(&used_up) & bit(sig)))
+		return;
+	saved[sig][other] = *a;
+	/* release: pairs with the acquire in what_was */
+	gs_store_release(&current[sig], other);
+	gs_fetch_and_relaxed(&used_up, ~bit(sig));
+}
+
+/* Put it back. Lock held, or in the child of a fork. */
+static void restore(int sig)
+{
+	const struct sigaction none = {.sa_handler = SIG_DFL};
+
+	sigaction(sig, gs_load_relaxed(&used_up) & bit(sig) ? &none : what_was(sig), NULL);
+}
+
+/* A stopped process went on when SIGCONT was sent. */
+static bool default_ignores(int sig)
+{
+	return sig == SIGCHLD || sig == SIGCONT || sig == SIGURG || sig == SIGWINCH;
+}
+
 /* As if it had come to what was installed before us. All signals are blocked. */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
@@ -112,11 +158,10 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 
 	if (!is_fault(sig, info) && gs_load_seq(&ignored) & bit(sig))
 		return;
-	gs_io_in(); /* TSan: gs_io_out in keep */
-	a = saved[sig];
+	a = *what_was(sig);
+	if (a.sa_flags & SA_RESETHAND && gs_fetch_or_seq(&used_up, bit(sig)) & bit(sig))
+		a = none;
 	if (gs_sig_is_handler(&a)) {
-		if (a.sa_flags & SA_RESETHAND)
-			saved[sig] = none;
 		during = uc->uc_sigmask.__val[0] | a.sa_mask.__val[0];
 		if (!(a.sa_flags & SA_NODEFER))
 			during |= bit(sig);
@@ -129,6 +174,13 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 		return;
 	}
 	if (a.sa_handler == SIG_IGN && !is_fault(sig, info))
+		return;
+	/*
+	 * Nothing is what the default does by now. And what is below would undo a
+	 * gs_signal_notify that has come since we looked; where the default ends or stops the
+	 * process it comes too late for this signal, in whatever order.
+	 */
+	if (default_ignores(sig))
 		return;
 	gs_sig_action(sig, NULL, &now);
 	/* a handler that came after ours, and that called ours */
@@ -236,7 +288,7 @@ static void forked(void)
 {
 	for (int sig = 1; sig <= SIGNALS; sig++)
 		if (taken & bit(sig))
-			sigaction(sig, &saved[sig], NULL);
+			restore(sig);
 	lock = (struct gs_lock){0};
 	lessening = (gs_mutex){0};
 	sinks = NULL;
@@ -256,8 +308,7 @@ static void keep(int sig, const struct sigaction *now)
 {
 	if (is_ours(now) || (gs_load_relaxed(&ignored) & bit(sig) && now->sa_handler == SIG_IGN))
 		return;
-	saved[sig] = *now;
-	gs_io_out();
+	save(sig, now);
 }
 
 /* Our handler for sig. Lock held. */
@@ -300,7 +351,7 @@ static void give_back(int sig)
 		return;
 	sigaction(sig, NULL, &now);
 	if (ign ? now.sa_handler == SIG_IGN : is_ours(&now))
-		sigaction(sig, &saved[sig], NULL);
+		restore(sig);
 	taken &= ~bit(sig);
 	gs_store_seq(&ignored, gs_load_relaxed(&ignored) & ~bit(sig));
 }

@@ -1122,4 +1122,42 @@ TEST(many_users)
 	RUN(stress, NULL);
 }
 
+static int storm_over; /* atomic */
+
+static void *storm(void *arg)
+{
+	while (!LOAD(storm_over))
+		send_self(SIGWINCH);
+	return arg;
+}
+
+static void in_storm(void *arg)
+{
+	gs_chan *c = new_chan(1);
+	pthread_t thread[2];
+	struct sigaction a;
+
+	(void)arg;
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&thread[i], NULL, storm, NULL), 0);
+	for (long i = 0; i < ut_count(20000, 500) && !ut_failed; i++) {
+		CHECK_EQ(gs_signal_notify(c, SIGWINCH), 0);
+		CHECK_EQ(recv_one(c), SIGWINCH);
+		CHECK_EQ(sigaction(SIGWINCH, NULL, &a), 0);
+		CHECK(a.sa_handler != SIG_DFL);
+		gs_signal_stop(c);
+		gs_chan_try_recv(c, NULL);
+	}
+	STORE(storm_over, 1);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(thread[i], NULL), 0);
+	gs_chan_unref(c);
+}
+
+/* one that comes just when nobody is notified any more does not keep the next from being */
+TEST(notified_anew_in_a_storm)
+{
+	RUN(in_storm, NULL);
+}
+
 TEST_HARNESS_MAIN
