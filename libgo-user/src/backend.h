@@ -157,6 +157,7 @@ extern const struct gs_backend gs_backend_kmod;
 extern const struct gs_backend gs_backend_posix;
 
 extern const struct gs_backend *gs_be; /* the one in use */
+extern uint32_t gs_started;	       /* atomic: the runtime is there; see init.c */
 extern struct gs_header *gs_hdr;
 extern struct gs_line *gs_lines;
 

@@ -236,7 +236,7 @@ static inline __attribute__((always_inline)) int make(void (*fn)(void *), void *
 	if (gs_unlikely(!fn))
 		gs_panic("go of nil func value");
 	/* acquire: pairs with the release at the end of start(), by another thread perhaps */
-	if (gs_unlikely(!gs_load_acquire(&gs_be))) {
+	if (gs_unlikely(!gs_load_acquire(&gs_started))) {
 		r = gs_rt_start();
 		if (r)
 			return r;

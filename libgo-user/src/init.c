@@ -34,7 +34,8 @@
 #include "trace.h"
 #include "width.h"
 
-const struct gs_backend *gs_be; /* release/acquire: set last, when all is ready */
+const struct gs_backend *gs_be; /* release/acquire */
+uint32_t gs_started;		/* release/acquire: set last, when all is ready */
 struct gs_line *gs_lines;
 
 /* What every switch reads, in one cache line: one section, in this order. */
@@ -129,6 +130,7 @@ static void forked(void)
 	gs_runq_init();
 	gs_timers_init();
 	gs_be = NULL;
+	gs_started = 0;
 	start_error = -EPERM;
 }
 
@@ -213,7 +215,7 @@ static int start(void)
 	if (c.follow)
 		gs_width_follow(c.procs);
 	pthread_atfork(gs_local_fork, NULL, forked);
-	/* workers and the poller look at gs_be; nobody else does before we return */
+	/* workers and the poller look at gs_be; nobody else does before gs_started */
 	gs_store_release(&gs_be, be);
 	r = gs_poller_start(np);
 	if (!r)
@@ -224,18 +226,22 @@ static int start(void)
 		fprintf(stderr, "gsched: cannot start the runtime's threads (%s)\n",
 			strerrordesc_np(-r));
 		gs_store_release(&gs_be, NULL);
+		return r;
 	}
-	return r;
+	/* pairs with the acquires in gs_rt_start and gs_go */
+	gs_store_release(&gs_started, 1);
+	return 0;
 }
 
 int gs_rt_start(void)
 {
 	int r = 0;
 
-	if (gs_load_acquire(&gs_be))
+	/* not gs_be, which is there before the poller and the workers are */
+	if (gs_load_acquire(&gs_started))
 		return 0;
 	pthread_mutex_lock(&start_lock);
-	if (!gs_be) {
+	if (!gs_started) {
 		/* one try: half-started threads are not taken back */
 		if (!start_error)
 			start_error = start();

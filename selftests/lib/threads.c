@@ -2,6 +2,7 @@
 /* Ordinary threads beside the runtime: every (T) call, threads made in fibers, their ends. */
 #include <gsched/chan.h>
 #include <gsched/debug.h>
+#include <gsched/net.h>
 #include <gsched/select.h>
 #include <gsched/sync.h>
 #include <pthread.h>
@@ -174,6 +175,39 @@ TEST(start_at_once)
 		pthread_join(t[i], NULL);
 	UNTIL(gs_num_fibers() == 0);
 	EXPECT_EQ(24, LOAD(done));
+	EXPECT_EQ(0, ut_failed);
+}
+
+static void *starts(void *started)
+{
+	CHECK_EQ(gs_run(count, NULL), 0);
+	/* relaxed: nothing but what the library itself orders */
+	__atomic_store_n((int *)started, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void *uses_all_of_it(void *started)
+{
+	gs_conn *conn;
+
+	while (!__atomic_load_n((int *)started, __ATOMIC_RELAXED))
+		usleep(100);
+	CHECK_EQ(gs_listen_packet("udp", "127.0.0.1:0", &conn), 0);
+	CHECK_EQ(gs_conn_close(conn), 0);
+	CHECK_EQ(gs_run(count, NULL), 0);
+	return NULL;
+}
+
+/* another thread started it, and told nobody */
+TEST(started_by_another)
+{
+	pthread_t t[2];
+	int started = 0;
+
+	ASSERT_EQ(0, pthread_create(&t[0], NULL, uses_all_of_it, &started));
+	ASSERT_EQ(0, pthread_create(&t[1], NULL, starts, &started));
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
 	EXPECT_EQ(0, ut_failed);
 }
 
