@@ -251,6 +251,7 @@ static struct {
 	uint32_t free;		     /* lock: index + 1 */
 	struct slot *chunks[CHUNKS]; /* written under lock; read by who has an index */
 } slots;
+GS_LOCK_FORKS(slots_lock, slots.lock);
 
 _Static_assert(sizeof(void *) == 8, "a hook's handle holds two words of 32 bits");
 
@@ -355,7 +356,12 @@ static void drop_hooks(struct core *c)
 /* A hook must not be forgotten: wait for memory as long as there is hope. */
 static void start_hook(void (*fn)(void *), void *arg)
 {
-	for (int i = 0; gs_go(fn, arg); i++) {
+	int r;
+
+	for (int i = 0; (r = gs_go(fn, arg)); i++) {
+		/* the child of a fork, where no fiber starts */
+		if (r == -EPERM)
+			return;
 		if (i == 10000)
 			gs_fatal("gs_context_after_func: no memory for a fiber");
 		gs_sleep(1000000);

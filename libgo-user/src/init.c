@@ -128,7 +128,8 @@ static void forked(void)
 	gs_lines = lines;
 	gs_procs_init();
 	gs_runq_init();
-	gs_timers_init();
+	gs_timers_forked();
+	gs_locks_forked();
 	gs_be = NULL;
 	gs_started = 0;
 	start_error = -EPERM;

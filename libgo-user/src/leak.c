@@ -14,6 +14,7 @@
 uint32_t gs_leak_state;
 
 static struct gs_lock lock;
+GS_LOCK_FORKS(leak_lock, lock);
 static struct gs_leak *table[BUCKETS]; /* lock */
 static size_t count;		       /* lock */
 

@@ -13,7 +13,8 @@ void *gs_life_alloc(struct gs_life_list *list, size_t size)
 
 	gs_rt_enter();
 	gs_lock_acquire(&list->lock);
-	if (list->n > KEPT) {
+	/* in the child of a fork one that was on its way may be missing */
+	if (list->n > KEPT && list->first) {
 		life = list->first;
 		list->first = life->next;
 		list->n--;
@@ -33,11 +34,12 @@ void gs_life_free(struct gs_life_list *list, struct gs_life *life)
 	gs_rt_enter();
 	gs_lock_acquire(&list->lock);
 	life->next = NULL;
-	if (list->n++)
+	if (list->last)
 		list->last->next = life;
 	else
 		list->first = life;
 	list->last = life;
+	list->n++;
 	gs_lock_release(&list->lock);
 	gs_rt_leave();
 }

@@ -49,6 +49,7 @@ struct gs_listener {
 };
 
 static struct gs_life_list socks;
+GS_LOCK_FORKS(socks_lock, socks.lock);
 
 /* ------------------------------------------------------------------------- */
 /* Lives                                                                       */

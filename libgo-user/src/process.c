@@ -26,6 +26,7 @@
 #include <gsched/io.h>
 #include <gsched/runtime.h>
 #include <gsched/select.h>
+#include <gsched/time.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
@@ -48,6 +49,7 @@
 
 #define CHILD_STACK ((size_t)32 << 10)
 #define SIGNALS 64
+#define LOOK_NS 10000000
 #define WAIT_PIDFD 3 /* P_PIDFD, which older headers lack */
 
 #define FLAGS (GS_PROCESS_SETSID | GS_PROCESS_SETPGID | GS_PROCESS_SETCTTY | GS_PROCESS_CLOSE_FDS)
@@ -70,6 +72,7 @@ struct gs_process {
 };
 
 static struct gs_life_list processes;
+GS_LOCK_FORKS(processes_lock, processes.lock);
 
 /* ------------------------------------------------------------------------- */
 /* In the child                                                                */
@@ -458,11 +461,13 @@ int gs_process_wait(gs_process *p, gs_context *ctx, int *status)
 	gs_context_hook *hook = NULL;
 	struct gs_pd_turn turn = {0};
 	struct gs_pd *pd;
+	bool hooks;
 	int r;
 
 	if (!begin(p))
 		return -ECHILD;
 	pd = gs_pd_of(p->pidfd);
+	hooks = ctx && !gs_rt_start();
 	for (;;) {
 		if (pd)
 			turn = gs_pd_begin(pd);
@@ -475,15 +480,17 @@ int gs_process_wait(gs_process *p, gs_context *ctx, int *status)
 			wait_otherwise(p, ctx);
 			continue;
 		}
-		if (ctx && !hook && gs_context_done(ctx)) {
+		if (hooks && !hook && gs_context_done(ctx)) {
 			hook = gs_context_after_func(ctx, look_again, pd);
 			if (!hook) {
 				r = -ENOMEM;
 				break;
 			}
 		}
-		r = gs_pd_wait_until(pd, p->pidfd, turn, POLLIN, 0);
-		if (r)
+		/* no hook is called in the child of a fork: there we look at the context */
+		r = gs_pd_wait_until(pd, p->pidfd, turn, POLLIN,
+				     ctx && !hooks ? gs_now() + LOOK_NS : 0);
+		if (r && (r != -ETIMEDOUT || hooks))
 			break;
 	}
 	if (hook)

@@ -55,6 +55,7 @@ static bool urg_taken;			  /* atomic */
 static bool urg_waited;			  /* before urg_taken */
 static struct sigaction urg;		  /* the program's; urg_lock */
 static struct gs_lock urg_lock;		  /* taken with all signals blocked */
+GS_LOCK_FORKS(urg_locks, urg_lock);
 
 static uint64_t bit(int sig)
 {

@@ -64,6 +64,7 @@ static struct gs_tables tables = {
 	.align = _Alignof(struct gs_map_table),
 	.size = sizeof(struct gs_map_table),
 };
+GS_LOCK_FORKS(map_tables_lock, tables.lock);
 
 static _Noreturn void __attribute__((noinline, cold)) no_memory(void)
 {

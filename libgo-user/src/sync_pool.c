@@ -43,6 +43,7 @@ static struct gs_tables tables = {
 	.align = _Alignof(struct gs_pool_table),
 	.size = sizeof(struct gs_pool_table),
 };
+GS_LOCK_FORKS(pool_tables_lock, tables.lock);
 
 /* An empty table's stacks are p's from now on. Depth 0. */
 static void table_own(struct gs_pool_table *t, const gs_pool *p)

@@ -243,6 +243,7 @@ static struct {
 	bool served;
 	struct gs_rtimer retry; /* whoever set served, or inherited it */
 } expired = {.retry.fn = retry_fire};
+GS_LOCK_FORKS(expired_lock, expired.lock);
 
 static void run_first(void *arg);
 

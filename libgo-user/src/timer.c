@@ -57,12 +57,30 @@ static struct gs_heap heaps[GS_MAXPROCS + 1];
 static uint64_t thread_deadline;
 static struct gs_rtimer *firing; /* the poller's; release/acquire with sync */
 static uint64_t runs;		 /* the poller's; release/acquire with gs_timers_pending */
+/*
+ * In the child of a fork nothing fires, and another thread may have been at work on a heap: a
+ * timer is armed there or not, and is in none.
+ */
+static bool none_fires; /* before there is a second thread */
 
 void gs_timers_init(void)
 {
 	for (int i = 0; i < GS_MAXPROCS; i++)
 		heaps[i].deadline = &gs_lines[i].deadline;
 	heaps[GS_MAXPROCS].deadline = &thread_deadline;
+}
+
+void gs_timers_forked(void)
+{
+	none_fires = true;
+	for (int i = 0; i <= GS_MAXPROCS; i++) {
+		heaps[i].lock = (struct gs_lock){0};
+		heaps[i].root = NULL;
+	}
+	thread_deadline = 0;
+	firing = NULL;
+	runs += runs & 1;
+	gs_timers_init();
 }
 
 /* One tree of two, neither of them on a list. */
@@ -187,7 +205,7 @@ bool gs_rtimer_put_off(struct gs_rtimer *t, int64_t when)
 	struct gs_heap *h = t->heap;
 	bool later;
 
-	if (!gs_load_acquire(&t->armed))
+	if (!gs_load_acquire(&t->armed) || none_fires)
 		return false;
 	gs_lock_acquire(&h->lock);
 	later = t->armed && when >= t->when;
@@ -208,6 +226,10 @@ bool gs_rtimer_set(struct gs_rtimer *t, int64_t when)
 	if (gs_rtimer_put_off(t, when))
 		return false;
 	gs_rtimer_stop(t);
+	if (gs_unlikely(none_fires)) {
+		gs_store_relaxed(&t->armed, true);
+		return false;
+	}
 	if (w && w->proc_tag)
 		h = &heaps[w->proc_tag - 1];
 	else if (!h)
@@ -242,6 +264,10 @@ bool gs_rtimer_stop(struct gs_rtimer *t)
 
 	if (!gs_load_acquire(&t->armed))
 		return false;
+	if (gs_unlikely(none_fires)) {
+		gs_store_relaxed(&t->armed, false);
+		return true;
+	}
 	gs_lock_acquire(&h->lock);
 	armed = t->armed;
 	if (armed)

@@ -72,4 +72,7 @@ bool gs_timers_pending(void);
 
 void gs_timers_init(void);
 
+/* In the child of a fork, from the one thread there is: no timer fires. */
+void gs_timers_forked(void);
+
 #endif /* GS_TIMER_H */

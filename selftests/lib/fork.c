@@ -17,6 +17,7 @@ static struct {
 	gs_timer *due_late, *due_late_func;
 	gs_context *ctx;
 	gs_cancel cancel;
+	gs_context_hook *hook;
 	gs_pool pool;
 	gs_local local;
 	int pipe[2];
@@ -163,6 +164,49 @@ static void what_can_be(void)
 	CHECK_EQ(gs_close_fd(p[1]), 0);
 }
 
+static void *cancels(void *cancel)
+{
+	gs_cancel_call(cancel);
+	return NULL;
+}
+
+/* By another thread, where there may be one. */
+static void cancel_meanwhile(gs_cancel *cancel)
+{
+#ifdef UT_TSAN
+	/* it has no threads in the child of a fork */
+	cancels(cancel);
+#else
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, cancels, cancel), 0);
+	pthread_detach(t);
+#endif
+}
+
+/* Waited for with a context that nobody cancels, and with one that somebody does. */
+static void processes(void)
+{
+	char *ends[] = {"true", NULL}, *stays[] = {"sleep", "1000", NULL};
+	struct gs_process_attr attr = {.path = "true", .argv = ends};
+	gs_cancel cancel;
+	gs_context *ctx = gs_with_cancel(gs_background(), &cancel);
+	gs_process *process;
+	int status = -1;
+
+	CHECK_EQ(gs_process_start(&attr, &process), 0);
+	CHECK_EQ(gs_process_wait(process, ctx, &status), 0);
+	CHECK_EQ(status, 0);
+	attr.path = "sleep";
+	attr.argv = stays;
+	CHECK_EQ(gs_process_start(&attr, &process), 0);
+	cancel_meanwhile(&cancel);
+	CHECK_EQ(gs_process_wait(process, ctx, NULL), -ECANCELED);
+	CHECK_EQ(gs_process_kill(process, SIGKILL), 0);
+	CHECK_EQ(gs_process_wait(process, NULL, &status), 0);
+	gs_context_unref(ctx);
+}
+
 /* What the parent had: nobody else uses it any more. */
 static void what_there_was(void)
 {
@@ -184,8 +228,10 @@ static void what_there_was(void)
 	CHECK(!gs_timer_reset(had.due_late, SEC));
 	CHECK(gs_timer_stop(had.due_late_func));
 	gs_timer_free(had.due_late_func);
+	/* a fiber of the parent's would call its hook */
 	gs_cancel_call(&had.cancel);
 	CHECK_EQ(gs_context_err(had.ctx), -ECANCELED);
+	CHECK(!gs_context_hook_stop(had.hook));
 	gs_context_unref(had.ctx);
 	CHECK(gs_pool_get(&had.pool) != NULL);
 	gs_pool_clear(&had.pool);
@@ -220,6 +266,7 @@ static void in_child(void *arg)
 	CHECK_EQ((long)(intptr_t)gs_local_get(had.local), fiber ? 11 : 0);
 	what_cannot_be();
 	what_can_be();
+	processes();
 	what_there_was();
 	child_of_its_own();
 	_exit(ut_failed ? 1 : 7);
@@ -272,6 +319,7 @@ static void makes_and_forks(void *arg)
 	had.due_late = gs_timer_new(3600 * SEC);
 	had.due_late_func = gs_after_func(3600 * SEC, never, NULL);
 	had.ctx = gs_with_timeout(gs_background(), 3600 * SEC, &had.cancel);
+	had.hook = gs_context_after_func(had.ctx, never, NULL);
 	had.pool.new_fn = make;
 	gs_pool_put(&had.pool, &had);
 	CHECK_EQ(gs_local_create(&had.local, NULL), 0);
@@ -292,6 +340,7 @@ static void fiber_main(void *arg)
 	CHECK(gs_timer_stop(had.due_late));
 	CHECK(gs_timer_stop(had.due_late_func));
 	CHECK_EQ(gs_context_err(had.ctx), 0);
+	CHECK(gs_context_hook_stop(had.hook));
 	gs_cancel_call(&had.cancel);
 }
 
@@ -314,6 +363,102 @@ static void thread_main(void *arg)
 TEST(in_a_thread)
 {
 	RUN(thread_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* Others are at work in the library when the child comes into being           */
+
+static int at_work; /* atomic: 0 they stop */
+
+static void uses_timers(void *arg)
+{
+	gs_timer *t = gs_after_func(3600 * SEC, never, NULL);
+	int n = 0;
+
+	while (LOAD(at_work)) {
+		gs_timer_reset(t, 3600 * SEC - n % 1000 * SEC);
+		if (++n % 1000 == 0)
+			gs_yield();
+	}
+	gs_timer_free(t);
+	gs_wg_done(&had.wg);
+}
+
+static void sleeps(void *arg)
+{
+	while (LOAD(at_work))
+		gs_sleep(50000);
+	gs_wg_done(&had.wg);
+}
+
+static void uses_tables(void *arg)
+{
+	while (LOAD(at_work)) {
+		gs_context *ctx = gs_with_cancel(gs_background(), NULL);
+		gs_pool pool = {0};
+
+		for (int i = 0; i < 100; i++)
+			gs_context_hook_stop(gs_context_after_func(ctx, never, NULL));
+		gs_context_unref(ctx);
+		gs_pool_put(&pool, &pool);
+		gs_pool_clear(&pool);
+		gs_yield();
+	}
+	gs_wg_done(&had.wg);
+}
+
+/* Whatever takes a lock that is no object's. */
+static void midst_child(void)
+{
+	gs_pool pool = {0};
+
+	alarm((unsigned int)(ut_limit(5 * SEC) / SEC));
+	CHECK(gs_timer_stop(had.due_late_func));
+	gs_timer_free(had.due_late_func);
+	gs_cancel_call(&had.cancel);
+	gs_context_unref(had.ctx);
+	gs_pool_put(&pool, &pool);
+	gs_pool_clear(&pool);
+	_exit(ut_failed ? 1 : 7);
+}
+
+static void forks_in_the_midst(void *arg)
+{
+	long n = ut_count(600, 100);
+
+	STORE(at_work, 1);
+	had.due_late_func = gs_after_func(3600 * SEC, never, NULL);
+	had.ctx = gs_with_timeout(gs_background(), 3600 * SEC, &had.cancel);
+	had.hook = gs_context_after_func(had.ctx, never, NULL);
+	gs_wg_add(&had.wg, 4 + 50 + 2);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(gs_go(uses_timers, NULL), 0);
+	for (int i = 0; i < 50; i++)
+		CHECK_EQ(gs_go(sleeps, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(gs_go(uses_tables, NULL), 0);
+	for (long i = 0; i < n && !ut_failed; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			midst_child();
+		CHECK_EQ(status_of(pid), 7 << 8);
+		gs_yield();
+	}
+	STORE(at_work, 0);
+	gs_wg_wait(&had.wg);
+	CHECK(gs_timer_stop(had.due_late_func));
+	gs_timer_free(had.due_late_func);
+	CHECK(gs_context_hook_stop(had.hook));
+	gs_cancel_call(&had.cancel);
+	gs_context_unref(had.ctx);
+}
+
+/* no lock of the library's own stays held */
+TEST(in_the_midst)
+{
+	ut_set_procs(2);
+	RUN(forks_in_the_midst, NULL);
 }
 
 static void late_starter(void *arg)

@@ -109,7 +109,7 @@ gs_context *gs_without_cancel(gs_context *parent);
  *
  * At once if it is cancelled already. The hook belongs to the context: its last unref
  * takes it away, uncalled, and then gs_context_hook_stop may not be called any more. fn
- * does not hold the context.
+ * does not hold the context. In the child of a fork no hook is called.
  *
  * Return: the hook; NULL with errno.
  */

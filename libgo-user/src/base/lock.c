@@ -52,3 +52,13 @@ void gs_lock_slow(struct gs_lock *l)
 			apart *= 2;
 	} while (gs_load_relaxed(&l->word) || !gs_lock_try(l));
 }
+
+/* Made by the linker; none if no object with such a lock is linked. */
+extern struct gs_lock *const __start_gs_locks[] __attribute__((weak, visibility("hidden")));
+extern struct gs_lock *const __stop_gs_locks[] __attribute__((weak, visibility("hidden")));
+
+void gs_locks_forked(void)
+{
+	for (struct gs_lock *const *l = __start_gs_locks; l != __stop_gs_locks; l++)
+		gs_store_relaxed(&(*l)->word, 0);
+}

@@ -53,6 +53,24 @@ static inline __attribute__((always_inline)) void gs_lock_release_for(struct gs_
 	gs_store_release(&l->word, 0);
 }
 
+/*
+ * A lock that is no object's: in the child of a fork it is free, though another thread may have
+ * had it. For what is whole between any two stores under it, or what forked() makes anew.
+ */
+#define GS_LOCK_FORKS(name, lock)                                                                  \
+	static struct gs_lock *const name GS_KEPT                                                  \
+		__attribute__((used, section("gs_locks"))) = &(lock)
+
+/* Also by linkers that drop a section that only its bounds refer to. */
+#if __has_attribute(retain)
+#define GS_KEPT __attribute__((retain))
+#else
+#define GS_KEPT
+#endif
+
+/* In the child: all of these are free. */
+void gs_locks_forked(void);
+
 #ifdef GS_LOCKRANK
 /* See lockrank.c. */
 void gs_lockrank_acquire(const struct gs_lock *l, const char *file, const char *what);
