@@ -426,7 +426,11 @@ static void *spawner_main(void *arg)
 			}
 			err = make_worker();
 			if (err) {
-				if (!gs_load_seq(&nworkers)) {
+				/*
+				 * In this order: the last worker that ended had a result. Later on
+				 * no worker is left when each fiber kept its thread to its end.
+				 */
+				if (!gs_load_seq(&nworkers) && !gs_load_acquire(&first_done)) {
 					first_result(err);
 					goto out;
 				}

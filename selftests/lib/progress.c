@@ -382,6 +382,61 @@ TEST(limit_of_the_user)
 	EXPECT_SAYS(c, "cannot make a thread");
 }
 
+static void *lift_limit(void *arg)
+{
+	struct timespec ts = {.tv_nsec = 100 * MS};
+
+	/* the spawner tries, in vain, before and after each look of ours */
+	UNTIL(LOAD(stop) && !stats().workers);
+	nanosleep(&ts, NULL);
+	CHECK_EQ(LOAD(done), 0);
+	CHECK_EQ(limit_threads(RLIM_INFINITY), 0);
+	return NULL;
+}
+
+static void take_thread_along(void *arg)
+{
+	gs_lock_thread();
+	STORE(stop, 1);
+}
+
+static void no_worker_main(void *arg)
+{
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, lift_limit, NULL), 0);
+	CHECK_EQ(limit_threads(1), 0);
+	CHECK_EQ(gs_go(take_thread_along, NULL), 0);
+	while (!LOAD(stop))
+		gs_yield();
+	STORE(done, 1);
+	pthread_join(t, NULL);
+}
+
+static void no_worker_child(void *arg)
+{
+	become_nobody();
+	ut_set_procs(1);
+	setenv("GSCHED_MAXTHREADS", "1", 1);
+	_exit(gs_run(no_worker_main, NULL) ? 10 : ut_failed);
+}
+
+/* the only thread there may be ends with its fiber, and for a while there is no other */
+TEST(limit_without_worker)
+{
+	struct ut_child *c;
+
+	if (getuid())
+		SKIP(return, "needs root, to become nobody");
+	c = ut_child_run(no_worker_child, NULL, 30 * SEC);
+	if (c->status == 77)
+		SKIP(return, "cannot become nobody here");
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+}
+
 /* ------------------------------------------------------------------------- */
 /* Interrupted fibers have threads of their own, as many as there may be, and more block. */
 
