@@ -3,7 +3,8 @@
  * Kicks: a fiber whose timer fired or whose descriptor is ready does not wait for the end
  * of somebody's slice. The poller queues it (express), and when every proc is busy, one
  * whose fiber has had its minimum run is interrupted for it; while none has, the poller
- * sleeps until the first one will have had it.
+ * sleeps until the first one will have had it. A proc that is idle for want of a thread helps
+ * nobody, and counts as none.
  *
  * How long a fiber has run is told by proc.tick, which changes with each scheduling: it has
  * run since the first look that found this tick. So the poller looks whenever it is awake
@@ -77,6 +78,17 @@ static bool look(uint32_t p, int64_t now)
 	return owner && owner != GS_RETIRED;
 }
 
+/*
+ * Will somebody take the idle proc soon? At the cap on threads, or where none can be made,
+ * nobody does until one comes back: then those who run have to give way.
+ */
+static bool proc_to_be_had(void)
+{
+	return gs_load_relaxed(&gs_hdr->idle) &&
+	       (gs_load_relaxed(&gs_hdr->spinning) ||
+		gs_load_relaxed(&gs_hdr->standby) > gs_load_relaxed(&gs_hdr->reserve));
+}
+
 int64_t gs_kick(void)
 {
 	uint32_t n = gs_load_relaxed(&gs_hdr->procs_used);
@@ -84,15 +96,16 @@ int64_t gs_kick(void)
 	struct seen *first = NULL;
 	int64_t now;
 
-	if (gs_load_relaxed(&gs_hdr->idle))
-		/* somebody was woken for it, or will be when there is a thread */
+	if (proc_to_be_had())
 		return waits ? gs_now() + AGAIN_NS : 0;
 	now = gs_now();
 	for (uint32_t p = 0; p < n; p++)
 		if (look(p, now) && (!first || seen[p].due < first->due))
 			first = &seen[p];
-	if (!waits || !first)
+	if (!waits)
 		return 0;
+	if (!first)
+		return now + AGAIN_NS;
 	if (first->due > now)
 		return first->due;
 	first->due = now + AGAIN_NS;

@@ -9,7 +9,7 @@
 #define GS_KICK_AFTER_NS 100000
 
 /*
- * By the poller before it sleeps: if what it queued waits and every proc is busy, kick one.
+ * By the poller before it sleeps: if what it queued waits and no proc is to be had, kick one.
  * When to call again though nothing else happens, 0: no need.
  */
 int64_t gs_kick(void);

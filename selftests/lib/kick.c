@@ -277,4 +277,71 @@ TEST(nobody)
 	RUN(lone, NULL);
 }
 
+/* ------------------------------------------------------------------------- */
+/* A proc is idle, and there may be no more threads: all but one block. */
+
+#define CAP 4
+
+static int blocked, asked, given; /* atomic */
+
+static void block(void *arg)
+{
+	char c;
+
+	ADD(blocked, 1);
+	CHECK_EQ(read(fds[0], &c, 1), 1);
+	ADD(done, 1);
+}
+
+/* until the other has slept; less than a slice */
+static void hog_for(void *arg)
+{
+	int64_t end = gs_now() + 8 * SEC;
+
+	STORE(asked, 1);
+	while (!LOAD(given) && gs_now() < end)
+		;
+	CHECK(LOAD(given));
+	ADD(done, 1);
+}
+
+static void cap_main(void *arg)
+{
+	for (int i = 0; i < CAP - 1; i++)
+		CHECK_EQ(gs_go(block, NULL), 0);
+	UNTIL(LOAD(blocked) == CAP - 1 && stats().idle_procs == 1 && !stats().standbys);
+	CHECK_EQ(gs_go(hog_for, NULL), 0);
+	for (int i = 0; i < 10; i++)
+		gs_sleep(MS);
+	CHECK(LOAD(asked));
+	STORE(given, 1);
+	CHECK_EQ(write(fds[1], "xxx", CAP - 1), CAP - 1);
+	UNTIL(LOAD(done) == CAP);
+}
+
+static void cap_child(void *arg)
+{
+	setenv("GSCHED_MAXTHREADS", "4", 1);
+	_exit(gs_run(cap_main, NULL) ? 10 : ut_failed);
+}
+
+/* no thread for the idle proc: who computes on the other gives way to who has slept */
+TEST(idle_at_cap)
+{
+	struct ut_child *c;
+
+	/* who keeps his thread gives way to nobody where no other is to be had */
+	if (!must_travel())
+		SKIP(return, "interrupted fibers may not travel here");
+	/* by no end of a slice */
+	NEEDS_INTERRUPTS(2, 10000, NULL);
+	setenv("GSCHED_SLICE", "10000000", 1);
+	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
+	c = ut_child_run(cap_child, NULL, 60 * SEC);
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+}
+
 TEST_HARNESS_MAIN
