@@ -474,8 +474,13 @@ static int park_locked(struct pworker *w, struct pworker *x, int64_t deadline, b
 	w->lost = false;
 	r = w->grant;
 	if (r != NO_GRANT) {
-		/* latched: it held nothing then, and holds nothing now */
+		/*
+		 * Latched: it held nothing then, but may have acquired one since. Who comes
+		 * with an x has given his away already.
+		 */
 		w->grant = NO_GRANT;
+		if (!x)
+			x = give_away(w);
 		gs_store_relaxed(&w->slot->proc, (uint32_t)r + 1);
 		goto out;
 	}
