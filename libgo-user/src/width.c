@@ -308,7 +308,8 @@ static void follow(void)
 {
 	int n;
 
-	if (!gs_load_relaxed(&following))
+	/* no backend: the start failed after it had made the poller, which stays */
+	if (!gs_load_relaxed(&following) || !gs_load_acquire(&gs_be))
 		return;
 	n = gs_width();
 	if (n == last)

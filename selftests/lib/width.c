@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "nobody.h"
 #include "util.h"
 
 /* The library's own: what the cgroups below root allow, in thousandths; 0 no limit. */
@@ -276,6 +277,52 @@ TEST(follows_affinity)
 	for (int i = 0; i < 4; i++) {
 		ASSERT_EQ(pid[i], waitpid(pid[i], &status, 0));
 		EXPECT_EQ(0, status);
+	}
+}
+
+static int threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	const struct dirent *e;
+	int n = 0;
+
+	while (dir && (e = readdir(dir)))
+		n += e->d_name[0] != '.';
+	closedir(dir);
+	return n;
+}
+
+static void failed_child(void *arg)
+{
+	const cpu_set_t *all = arg;
+
+	become_alone();
+	/* for the poller, and no other */
+	CHECK_EQ(limit_threads(2), 0);
+	CHECK_EQ(gs_run(nothing, NULL), -EAGAIN);
+	CHECK_EQ(threads(), 2);
+	narrow_and_wait(all);
+	_exit(ut_failed);
+}
+
+/* a start that failed leaves its poller behind, which has nothing to follow then */
+TEST(failed_start)
+{
+	struct ut_child *c;
+	cpu_set_t all;
+
+	unsetenv("GSCHED_MAXPROCS");
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	if (CPU_COUNT(&all) < 2)
+		SKIP(return, "one CPU");
+	if (getuid())
+		SKIP(return, "needs root, to become another");
+	c = ut_child_run(failed_child, &all, 30 * SEC);
+	if (c->status == 77)
+		SKIP(return, "cannot become another here");
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
 	}
 }
 
