@@ -244,7 +244,11 @@ static void *worker_main(void *arg)
 	err = gs_preempt_worker(w);
 	slot = err ? NULL : be->attach(&w->id, &err);
 	if (!slot) {
+		/* before it counts as starting no more: then there may be another in excess */
+		if (w->excess)
+			(void)gs_worker_may_end();
 		gs_preempt_detach(w);
+		munmap(w, sizeof(*w));
 		first_result(err);
 		/* counted as starting until then, so that the spawner tries again, not at once */
 		gs_sleep(SPAWN_RETRY_NS);
@@ -283,7 +287,7 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static int make_worker(void)
+static int make_worker(bool excess)
 {
 	pthread_attr_t attr;
 	struct gs_worker *w;
@@ -293,6 +297,7 @@ static int make_worker(void)
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED)
 		return -ENOMEM;
+	w->excess = excess;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, WORKER_STACK);
@@ -373,7 +378,7 @@ static bool exceed(int64_t *retry)
 		return false;
 	since = 0;
 	gs_fetch_add_seq(&gs_excess, 1);
-	if (!make_worker())
+	if (!make_worker(true))
 		return true;
 	(void)gs_worker_may_end();
 	return false;
@@ -424,7 +429,7 @@ static void *spawner_main(void *arg)
 					continue;
 				break;
 			}
-			err = make_worker();
+			err = make_worker(false);
 			if (err) {
 				/*
 				 * In this order: the last worker that ended had a result. Later on

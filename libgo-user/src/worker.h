@@ -31,6 +31,7 @@ struct gs_worker {
 	bool gathers;  /* what becomes ready outside is queued here, in order */
 	bool spinning; /* it is counted in header.spinning */
 	bool ending;   /* its locked fiber has ended, or it is in excess: so does the thread */
+	bool excess;   /* made in excess; where one ends it may be another */
 	uint32_t rng;
 	struct gs_stackref g0;
 	char *upcall_area;  /* top of it; NULL: it is tls's */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Injected failures (base/inject.h): SAN=inject only. */
 #include <poll.h>
+#include <pthread.h>
 
 #include <gsched/chan.h>
 #include <gsched/context.h>
@@ -14,6 +15,7 @@
 #include <gsched/sync.h>
 #include <gsched/time.h>
 
+#include "interrupts.h"
 #include "util.h"
 
 void gs_inject_fail_at(unsigned long n);
@@ -121,7 +123,7 @@ static void contexts(void)
 	gs_context_unref(a);
 }
 
-static int nothing(void *arg)
+static int succeed(void *arg)
 {
 	return 0;
 }
@@ -174,7 +176,7 @@ static void synchronised(void)
 	void *x;
 
 	for (int i = 0; i < 20; i++)
-		gs_errgroup_go(&group, nothing, NULL);
+		gs_errgroup_go(&group, succeed, NULL);
 	FINE(gs_errgroup_wait(&group));
 	FINE(gs_singleflight_do(&flight, "key", something, &all, &x, NULL));
 	gs_pool_put(&pool, &all);
@@ -346,6 +348,67 @@ TEST(seeded)
 		SKIP(return, "no GSCHED_INJECT");
 	RUN(count_points, NULL);
 	EXPECT_GT(gs_inject_done(), 0);
+}
+
+/* ------------------------------------------------------------------------- */
+/* All threads that there may be wait for a lock; the one more, for its holder, is not to be had. */
+
+/* libgo-user/src/worker.h: threads beyond the cap */
+extern __attribute__((visibility("hidden"))) uint32_t gs_excess;
+
+#define CAP 2
+
+static pthread_mutex_t wanted_by_all = PTHREAD_MUTEX_INITIALIZER;
+
+static void lock_it(void *arg)
+{
+	pthread_mutex_lock(&wanted_by_all);
+	pthread_mutex_unlock(&wanted_by_all);
+}
+
+/* Interrupted with the lock, he comes again by a thread in excess. */
+static void hold_it(void *arg)
+{
+	int64_t end = gs_now() + ut_limit(10 * SEC);
+	uint32_t n;
+
+	pthread_mutex_lock(&wanted_by_all);
+	for (int i = 0; i < 2 * CAP; i++)
+		CHECK_EQ(gs_wg_go(&all, lock_it, NULL), 0);
+	gs_inject_fail_at((unsigned long)arg);
+	while (!(n = LOAD(gs_excess)) && gs_now() < end)
+		;
+	CHECK_EQ(n, 1u);
+	pthread_mutex_unlock(&wanted_by_all);
+}
+
+static void excess_main(void *arg)
+{
+	CHECK_EQ(gs_wg_go(&all, hold_it, arg), 0);
+	gs_wg_wait(&all);
+	UNTIL(!LOAD(gs_excess) && stats().workers <= CAP);
+}
+
+static void excess_child(void *arg)
+{
+	setenv("GSCHED_MAXTHREADS", "2", 1);
+	_exit(gs_run(excess_main, arg) ? 10 : ut_failed);
+}
+
+/* a thread in excess that cannot be a worker is none: each allocation on its way fails once */
+TEST(no_excess)
+{
+	struct ut_child *c;
+
+	NEEDS_INTERRUPTS(1, 1000, NULL);
+	for (long n = 1; n <= 8; n++) {
+		c = ut_child_run(excess_child, (void *)n, 30 * SEC);
+		EXPECT_EQ(0, c->status)
+		{
+			TH_LOG("allocation %ld: %s", n, c->err);
+		}
+		free(c);
+	}
 }
 
 TEST_HARNESS_MAIN
