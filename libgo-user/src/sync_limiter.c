@@ -42,6 +42,11 @@ static int64_t sub_time(int64_t a, int64_t b)
 	return diff;
 }
 
+static bool unlimited(double limit)
+{
+	return isinf(limit) && limit > 0;
+}
+
 /* How long it takes for so many to come. */
 static int64_t time_of(double limit, double tokens)
 {
@@ -55,7 +60,8 @@ static int64_t time_of(double limit, double tokens)
 
 static double tokens_of(double limit, int64_t ns)
 {
-	return limit > 0 ? (double)ns / 1e9 * limit : 0;
+	/* no time: 0 of an infinite limit, too, not 0 * INFINITY */
+	return limit > 0 && ns ? (double)ns / 1e9 * limit : 0;
 }
 
 static double tokens_at(const gs_limiter *l, int64_t now)
@@ -81,7 +87,7 @@ bool gs_limiter_reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait,
 	*r = (gs_reservation){0};
 	lock(l);
 	r->limit = l->limit;
-	if (isinf(l->limit) && l->limit > 0) {
+	if (unlimited(l->limit)) {
 		r->act = now;
 		ok = true;
 	} else {
@@ -112,10 +118,13 @@ void gs_reservation_cancel(gs_reservation *r, int64_t now)
 
 	if (!l || !r->tokens || r->act < now)
 		return;
+	/* an infinite limit took none */
+	if (unlimited(r->limit))
+		return;
 	lock(l);
 	/* not what was reserved after it: that counts on these having been taken */
 	back = (double)r->tokens - tokens_of(r->limit, sub_time(l->last_event, r->act));
-	if (!(isinf(l->limit) && l->limit > 0) && back > 0) {
+	if (!unlimited(l->limit) && back > 0) {
 		tokens = tokens_at(l, now) + back;
 		l->last = now;
 		l->tokens = tokens > (double)l->burst ? (double)l->burst : tokens;
@@ -148,7 +157,7 @@ int gs_limiter_wait_n(gs_limiter *l, gs_context *ctx, int64_t n)
 	int err;
 
 	lock(l);
-	err = n > l->burst && !(isinf(l->limit) && l->limit > 0) ? -EINVAL : 0;
+	err = n > l->burst && !unlimited(l->limit) ? -EINVAL : 0;
 	unlock(l);
 	if (!err)
 		err = gs_context_err(ctx);

@@ -276,6 +276,35 @@ TEST(set_limit_and_burst)
 	EXPECT_EQ(0, ut_failed);
 }
 
+/* an infinite limit, changed twice in the same nanosecond: tokens stay a number */
+TEST(infinite_then_not)
+{
+	gs_reservation r;
+
+	gs_limiter_init(&l, INFINITY, 1);
+	gs_limiter_set_burst(&l, at(1), 2);
+	gs_limiter_set_limit(&l, at(1), 10);
+	/* as Go's: a burst that grows brings no tokens */
+	RUN_ALLOW(&l, {1, 1, 1, true}, {1, 0, 1, false}, {3, 2, 1, true}, {3, 1, 1, true},
+		  {3, 0, 1, false});
+
+	gs_limiter_init(&l, INFINITY, 2);
+	gs_limiter_set_limit(&l, at(1), INFINITY);
+	gs_limiter_set_limit(&l, at(1), 10);
+	RUN_ALLOW(&l, {1, 2, 1, true}, {1, 1, 1, true}, {1, 0, 1, false});
+
+	/* what was reserved without a limit took nothing, and gives nothing back */
+	gs_limiter_init(&l, 10, 2);
+	reserve(&l, 0, 2, 0, true);
+	reserve(&l, 0, 2, 2, true);
+	gs_limiter_set_limit(&l, at(0), INFINITY);
+	r = reserve(&l, 5, 1, 5, true);
+	gs_limiter_set_limit(&l, at(0), 10);
+	gs_reservation_cancel(&r, at(1));
+	RUN_ALLOW(&l, {1, -1, 1, false});
+	EXPECT_EQ(0, ut_failed);
+}
+
 /* ------------------------------------------------------------------------- */
 /* Waiting, in real time                                                       */
 
