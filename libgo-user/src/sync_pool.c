@@ -152,7 +152,8 @@ void gs_pool_put(gs_pool *p, void *x)
 		struct gs_pool_table *t = gs_load_acquire(&p->table);
 		uint32_t i;
 
-		if (gs_unlikely(r == NO_ROOM)) {
+		/* there is one already if a clear took the table before it was used */
+		if (gs_unlikely(r == NO_ROOM && !chunk)) {
 			chunk = malloc(sizeof(*chunk));
 			if (!chunk)
 				break;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* gs_pool: nothing is lost or given out twice, whoever puts and gets and clears. */
+#include <malloc.h>
 #include <pthread.h>
 
 #include <gsched/chan.h>
@@ -276,6 +277,53 @@ static void clear_main(void *arg)
 TEST(cleared_meanwhile)
 {
 	RUN(clear_main, NULL);
+}
+
+#if defined(UT_TSAN) || defined(UT_ASAN)
+size_t __sanitizer_get_current_allocated_bytes(void);
+#endif
+
+static size_t allocated(void)
+{
+#if defined(UT_TSAN) || defined(UT_ASAN)
+	return __sanitizer_get_current_allocated_bytes();
+#else
+	return mallinfo2().uordblks;
+#endif
+}
+
+static gs_pool plain; /* of no objects */
+
+static void *plain_thread(void *arg)
+{
+	for (long i = 0; i < (long)(intptr_t)arg; i++) {
+		gs_pool_clear(&plain);
+		gs_pool_put(&plain, &plain);
+	}
+	return NULL;
+}
+
+/* What is in use when some have put so often, and cleared. */
+static size_t after_puts(long n)
+{
+	pthread_t t[3];
+
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, plain_thread, (void *)(intptr_t)n), 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	gs_pool_clear(&plain);
+	return allocated();
+}
+
+/* a put that finds no room, and then no table, has memory for the one chunk it needs */
+TEST(memory)
+{
+	size_t before = after_puts(1000);
+
+	/* a few tables and what malloc keeps for a thread are no leak */
+	EXPECT_LT(after_puts(ut_count(50000, 30000)), before + 50000);
+	EXPECT_EQ(0, ut_failed);
 }
 
 /* pools come and go: they share what is kept of them, and never mix */
