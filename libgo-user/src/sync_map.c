@@ -8,6 +8,9 @@
  * that came after the ranger are not seen, so it comes to an end whatever its function
  * stores. The cursor leaves the part however that function ends.
  *
+ * equal and ref are called with the part locked: a map that has the one, or a call with the
+ * other, unlocks it in a deferred call, for they may panic or exit.
+ *
  * The table with the parts is one of sync_tables.h. Entries and chains are freed; nobody has a
  * pointer to them without the part's lock, cursors apart.
  */
@@ -169,6 +172,30 @@ static void unlock_part(struct part *part, bool write)
 		gs_rwmutex_runlock(&part->lock);
 }
 
+/* A locked part, and what is to be freed when it is not any more. */
+struct held {
+	struct gs_deferred deferred; /* if guarded */
+	struct part *part;
+	struct entry *entry;
+	bool write, guarded;
+};
+
+static void let_go(void *arg)
+{
+	struct held *h = arg;
+
+	unlock_part(h->part, h->write);
+	free(h->entry);
+}
+
+static inline void end_hold(struct held *h)
+{
+	if (gs_unlikely(h->guarded))
+		gs_defer_pop(&h->deferred);
+	else
+		let_go(h);
+}
+
 /* Lock the hash's part; NULL: there is nothing in the map, and make is false. */
 static struct part *lock_part(gs_map *m, uint64_t hash, bool write, bool make)
 {
@@ -193,6 +220,21 @@ static struct part *lock_part(gs_map *m, uint64_t hash, bool write, bool make)
 			return part;
 		unlock_part(part, write);
 	}
+}
+
+/*
+ * The same until end_hold; false: nothing is there, or held. guarded: somebody else's code
+ * will run meanwhile.
+ */
+static inline bool hold(struct held *h, gs_map *m, uint64_t hash, bool make, bool guarded)
+{
+	h->part = lock_part(m, hash, h->write, make);
+	if (!h->part)
+		return false;
+	h->guarded = guarded;
+	if (gs_unlikely(guarded))
+		gs_defer_push(&h->deferred, let_go, h);
+	return true;
 }
 
 /* ------------------------------------------------------------------------- */
@@ -290,24 +332,23 @@ void gs_map_init(gs_map *m, uint64_t (*hash)(const void *key),
 
 bool gs_map_load_ref(gs_map *m, const void *key, void (*ref)(void *value), void **value)
 {
+	struct held h = {.write = false};
 	uint64_t hash;
-	struct part *part;
 	struct entry *e;
 
 	give(value, NULL);
 	if (!gs_load_relaxed(&m->table))
 		return false;
 	hash = hash_of(m, key);
-	part = lock_part(m, hash, false, false);
-	if (!part)
+	if (!hold(&h, m, hash, false, m->equal || ref))
 		return false;
-	e = *find(m, part, hash, key);
+	e = *find(m, h.part, hash, key);
 	if (e) {
 		if (ref)
 			ref(e->value);
 		give(value, e->value);
 	}
-	unlock_part(part, false);
+	end_hold(&h);
 	return e;
 }
 
@@ -320,24 +361,23 @@ bool gs_map_load(gs_map *m, const void *key, void **value)
 static bool store(gs_map *m, const void *key, void *value, bool replace, void **old)
 {
 	uint64_t hash = hash_of(m, key);
-	struct entry *fresh = malloc(sizeof(*fresh)), *e;
-	struct part *part;
+	struct held h = {.write = true, .entry = malloc(sizeof(*h.entry))};
+	struct entry *e;
 
-	if (!fresh)
+	if (!h.entry)
 		no_memory();
-	part = lock_part(m, hash, true, true);
-	e = *find(m, part, hash, key);
+	hold(&h, m, hash, true, m->equal);
+	e = *find(m, h.part, hash, key);
 	if (e) {
 		*old = e->value;
 		if (replace)
 			e->value = value;
 	} else {
-		*fresh = (struct entry){.hash = hash, .key = key, .value = value};
-		insert(part, fresh);
-		fresh = NULL;
+		*h.entry = (struct entry){.hash = hash, .key = key, .value = value};
+		insert(h.part, h.entry);
+		h.entry = NULL;
 	}
-	unlock_part(part, true);
-	free(fresh);
+	end_hold(&h);
 	return e;
 }
 
@@ -374,25 +414,25 @@ bool gs_map_swap(gs_map *m, const void *key, void *value, void **previous)
 
 static bool take(gs_map *m, const void *key, const void *const *only, void **value)
 {
-	struct entry **at, *e = NULL;
-	struct part *part;
+	struct held h = {.write = true};
+	struct entry **at;
 	uint64_t hash;
+	bool taken;
 
 	give(value, NULL);
 	if (!gs_load_relaxed(&m->table))
 		return false;
 	hash = hash_of(m, key);
-	part = lock_part(m, hash, true, false);
-	if (!part)
+	if (!hold(&h, m, hash, false, m->equal))
 		return false;
-	at = find(m, part, hash, key);
-	if (*at && (!only || (*at)->value == *only)) {
-		e = take_out(part, at);
-		give(value, e->value);
+	at = find(m, h.part, hash, key);
+	taken = *at && (!only || (*at)->value == *only);
+	if (taken) {
+		h.entry = take_out(h.part, at);
+		give(value, h.entry->value);
 	}
-	unlock_part(part, true);
-	free(e);
-	return e;
+	end_hold(&h);
+	return taken;
 }
 
 bool gs_map_load_and_delete(gs_map *m, const void *key, void **value)
@@ -414,23 +454,22 @@ bool gs_map_compare_and_delete(gs_map *m, const void *key, void *old)
 
 bool gs_map_compare_and_swap(gs_map *m, const void *key, void *old, void *value)
 {
+	struct held h = {.write = true};
 	bool swapped = false;
-	struct part *part;
 	struct entry *e;
 	uint64_t hash;
 
 	if (!gs_load_relaxed(&m->table))
 		return false;
 	hash = hash_of(m, key);
-	part = lock_part(m, hash, true, false);
-	if (!part)
+	if (!hold(&h, m, hash, false, m->equal))
 		return false;
-	e = *find(m, part, hash, key);
+	e = *find(m, h.part, hash, key);
 	if (e && e->value == old) {
 		e->value = value;
 		swapped = true;
 	}
-	unlock_part(part, true);
+	end_hold(&h);
 	return swapped;
 }
 

@@ -7,6 +7,7 @@
 #include "util.h"
 
 static gs_waitgroup all;
+static int over;	  /* atomic */
 static char k[64], v[64]; /* pointers to be used as keys and values */
 
 static bool count_one(const void *key, void *value, void *arg)
@@ -338,9 +339,141 @@ TEST(exit_in_range)
 	RUN(exit_main, NULL);
 }
 
+/* ------------------------------------------------------------------------- */
+/* Functions that do not return                                                */
+
+static intptr_t leaves; /* how: 1 panics, 2 exits, 0 returns. Once. */
+
+static void leave(void)
+{
+	intptr_t how = leaves;
+
+	leaves = 0;
+	if (how == 1)
+		gs_panic("not equal");
+	if (how == 2)
+		gs_exit();
+}
+
+static bool equal_leaves(const void *a, const void *b)
+{
+	leave();
+	return strcmp(a, b) == 0;
+}
+
+static void ref_leaves(void *value)
+{
+	leave();
+}
+
+static void recover(void *arg)
+{
+	if (gs_recover())
+		++*(int *)arg;
+}
+
+/* The keys are the same string at other addresses: equal is asked, in any case. */
+static void call(gs_map *m, int which)
+{
+	static char same[] = "key";
+	void *x;
+
+	switch (which) {
+	case 0:
+		gs_map_load(m, same, &x);
+		break;
+	case 1:
+		gs_map_store(m, same, NULL);
+		break;
+	case 2:
+		gs_map_swap(m, same, NULL, &x);
+		break;
+	case 3:
+		gs_map_delete(m, same);
+		break;
+	case 4:
+		gs_map_compare_and_swap(m, same, &v[0], NULL);
+		break;
+	case 5:
+		gs_map_compare_and_delete(m, same, &v[0]);
+		break;
+	default:
+		gs_map_load_ref(m, which == 6 ? same : k, ref_leaves, &x);
+	}
+}
+
+static gs_map left;
+static int recovered, returned;
+
+static void call_scoped(int which)
+{
+	GS_DEFER_SCOPE;
+
+	gs_defer(recover, &recovered);
+	call(&left, which);
+	returned++;
+}
+
+static void leave_fiber(void *arg)
+{
+	bool panics = leaves == 1;
+
+	call_scoped((int)(intptr_t)arg);
+	/* in the same fiber, too */
+	if (CHECK(panics))
+		CHECK(gs_map_load(&left, k, NULL));
+}
+
+static void store_fiber(void *arg)
+{
+	static char other[] = "key";
+	void *x = NULL;
+
+	/* as it was, and as ever */
+	CHECK(gs_map_swap(&left, other, &v[1], &x));
+	CHECK(x == &v[0]);
+	CHECK(gs_map_load_and_delete(&left, other, &x));
+	CHECK(x == &v[1]);
+	STORE(over, 1);
+}
+
+static void leave_main(void *arg)
+{
+	int panics = 0;
+
+	for (int which = 0; which < 8; which++)
+		for (intptr_t how = 1; how <= 2; how++) {
+			/* the last: equal is none, the function is ref */
+			gs_map_init(&left, hash_string, which < 7 ? equal_leaves : NULL);
+			gs_map_store(&left, strcpy(k, "key"), &v[0]);
+			leaves = how;
+			panics += how == 1;
+			STORE(over, 0);
+			gs_wg_go(&all, leave_fiber, (void *)(intptr_t)which);
+			gs_wg_wait(&all);
+			CHECK_EQ(leaves, 0);
+			if (which == 7)
+				left.equal = equal_leaves; /* for the fiber's other key */
+			gs_go(store_fiber, NULL);
+			if (!UNTIL_NS(LOAD(over), 5 * SEC)) {
+				ut_fail(__FILE__, __LINE__, "call %d, way %d: locked for ever",
+					which, (int)how);
+				_exit(1);
+			}
+			gs_map_clear(&left);
+		}
+	CHECK_EQ(recovered, panics);
+	CHECK_EQ(returned, 0);
+}
+
+/* equal and ref may panic or exit: nothing happened, and nothing stays locked */
+TEST(functions_that_leave)
+{
+	RUN(leave_main, NULL);
+}
+
 #define RANGE_SIZE 512
 
-static int over; /* atomic */
 static long plain[RANGE_SIZE];
 
 struct ranger {
