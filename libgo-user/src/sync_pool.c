@@ -12,6 +12,7 @@
 
 #include "base/atomic.h"
 #include "base/lock.h"
+#include "panic.h"
 #include "sched.h"
 #include "sync_tables.h"
 
@@ -57,34 +58,71 @@ static void table_own(struct gs_pool_table *t, const gs_pool *p)
 	}
 }
 
-/* They are nobody's any more, and each(p, x) gets what was on them. Depth 0. */
-static void table_disown(struct gs_pool_table *t, gs_pool *p, void (*each)(gs_pool *p, void *x))
-{
-	for (int i = 0; i < STACKS; i++) {
-		struct stack *s = &t->stacks[i];
-		struct chunk *c, *next;
+/* How far the giving up of a table has come. */
+struct disown {
+	struct gs_pool_table *t; /* NULL: it is over */
+	gs_pool *p;
+	void (*each)(gs_pool *p, void *x);
+	int next;	     /* of the stacks */
+	struct chunk *chunk; /* not yet freed, its items from k on not yet seen */
+	size_t k;
+};
 
-		gs_rt_enter();
-		gs_lock_acquire(&s->lock);
-		c = s->top;
-		if (s->spare) {
-			s->spare->next = c;
-			c = s->spare;
-		}
-		s->top = NULL;
-		s->spare = NULL;
-		s->owner = NULL;
-		gs_store_relaxed(&s->filled, 0);
-		gs_lock_release(&s->lock);
-		gs_rt_leave();
-		for (; c; c = next) {
-			next = c->next;
-			for (size_t k = 0; k < c->n; k++)
-				each(p, c->items[k]);
+/* The next stack is nobody's any more. */
+static struct chunk *disown_stack(struct stack *s)
+{
+	struct chunk *c;
+
+	gs_rt_enter();
+	gs_lock_acquire(&s->lock);
+	c = s->top;
+	if (s->spare) {
+		s->spare->next = c;
+		c = s->spare;
+	}
+	s->top = NULL;
+	s->spare = NULL;
+	s->owner = NULL;
+	gs_store_relaxed(&s->filled, 0);
+	gs_lock_release(&s->lock);
+	gs_rt_leave();
+	return c;
+}
+
+/* The rest of it, deferred as well: each may panic or exit, and the others have their turn. */
+static void disown_rest(void *arg)
+{
+	struct disown *d = arg;
+	struct gs_deferred deferred;
+
+	if (!d->t)
+		return;
+	gs_defer_push(&deferred, disown_rest, d);
+	while (d->chunk || d->next < STACKS) {
+		struct chunk *c = d->chunk;
+
+		if (!c) {
+			d->chunk = disown_stack(&d->t->stacks[d->next++]);
+			d->k = 0;
+		} else if (d->k < c->n) {
+			d->each(d->p, c->items[d->k++]);
+		} else {
+			d->chunk = c->next;
+			d->k = 0;
 			free(c);
 		}
 	}
-	gs_tables_put(&tables, &t->table);
+	gs_tables_put(&tables, &d->t->table);
+	d->t = NULL;
+	gs_defer_pop(&deferred);
+}
+
+/* Its stacks are nobody's any more, and each(p, x) gets what was on them. Depth 0. */
+static void table_disown(struct gs_pool_table *t, gs_pool *p, void (*each)(gs_pool *p, void *x))
+{
+	struct disown d = {.t = t, .p = p, .each = each};
+
+	disown_rest(&d);
 }
 
 /*

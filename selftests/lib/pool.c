@@ -279,6 +279,61 @@ TEST(cleared_meanwhile)
 	RUN(clear_main, NULL);
 }
 
+static intptr_t leaves; /* how: 1 panics, 2 exits */
+static int recovered;
+
+static void drop_and_leave(void *x)
+{
+	drop(x);
+	if (dropped % 10)
+		return;
+	if (leaves == 1)
+		gs_panic("not this one");
+	gs_exit();
+}
+
+static gs_pool left = {.new_fn = make, .drop_fn = drop_and_leave};
+
+static void recover(void *arg)
+{
+	recovered += gs_recover() != NULL;
+}
+
+static void leave_fiber(void *arg)
+{
+	GS_DEFER_SCOPE;
+
+	gs_defer(recover, NULL);
+	gs_pool_clear(&left);
+}
+
+static void leave_main(void *arg)
+{
+	for (leaves = 1; leaves <= 2; leaves++) {
+		gs_pool other = {0};
+		struct gs_pool_table *table;
+
+		made = dropped = recovered = 0;
+		for (int i = 0; i < 205; i++)
+			gs_pool_put(&left, make());
+		table = left.table;
+		gs_wg_go(&all, leave_fiber, NULL);
+		gs_wg_wait(&all);
+		/* all of them, and the table is there for others */
+		CHECK_EQ(dropped, 205);
+		CHECK_EQ(recovered, leaves == 1);
+		gs_pool_put(&other, &other);
+		CHECK(other.table == table);
+		gs_pool_clear(&other);
+	}
+}
+
+/* drop_fn may panic, again and again, or exit: the rest is dropped all the same */
+TEST(drop_leaves)
+{
+	RUN(leave_main, NULL);
+}
+
 #if defined(UT_TSAN) || defined(UT_ASAN)
 size_t __sanitizer_get_current_allocated_bytes(void);
 #endif

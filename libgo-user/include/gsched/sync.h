@@ -344,7 +344,8 @@ double gs_limiter_tokens(gs_limiter *l, int64_t now); /* how many there are; neg
  * There is no garbage collector: unlike in Go, an object stays until it is got or
  * gs_pool_clear drops it. Clear gives up all the pool's memory, so it is also the last call
  * on a pool that goes. An object that cannot be kept for want of memory is dropped at once.
- * new_fn and drop_fn are called without a lock and may block.
+ * new_fn and drop_fn are called without a lock and may block, panic and exit. When drop_fn
+ * does not return the rest is dropped in a deferred call, further down the stack.
  */
 typedef struct gs_pool {
 	void *(*new_fn)(void);
@@ -363,8 +364,8 @@ void gs_pool_clear(gs_pool *p);	       /* beside get and put, too */
  *
  * Keys and values are pointers of the caller's; the map looks at keys through hash and equal
  * only, and at values never. It has 16 parts, each with its own gs_rwmutex: readers do not
- * wait for each other, and seldom for writers. hash and equal may block, but must not use the
- * map.
+ * wait for each other, and seldom for writers. hash and equal may block, panic and exit, but
+ * must not use the map.
  *
  * Memory. A key must stay as it is while it stands in the map. When delete, clear, or what
  * else took an entry away has returned, no call looks at its key any more. But who loaded
