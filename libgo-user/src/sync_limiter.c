@@ -110,14 +110,13 @@ bool gs_limiter_reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait,
 	return ok;
 }
 
-void gs_reservation_cancel(gs_reservation *r, int64_t now)
+/* What was reserved will not be used, whether its time has come or not. */
+static void give_back(gs_reservation *r, int64_t now)
 {
 	gs_limiter *l = r->limiter;
 	double back, tokens;
 	int64_t before;
 
-	if (!l || !r->tokens || r->act < now)
-		return;
 	/* an infinite limit took none */
 	if (unlimited(r->limit))
 		return;
@@ -136,6 +135,12 @@ void gs_reservation_cancel(gs_reservation *r, int64_t now)
 	}
 	unlock(l);
 	r->limiter = NULL;
+}
+
+void gs_reservation_cancel(gs_reservation *r, int64_t now)
+{
+	if (r->limiter && r->tokens && r->act >= now)
+		give_back(r, now);
 }
 
 bool gs_limiter_allow_n(gs_limiter *l, int64_t now, int64_t n)
@@ -172,7 +177,9 @@ int gs_limiter_wait_n(gs_limiter *l, gs_context *ctx, int64_t n)
 	err = gs_select(GS_RECV(gs_context_done(ctx), NULL), GS_AFTER(sub_time(r.act, gs_now())));
 	if (err == 1)
 		return 0;
-	gs_reservation_cancel(&r, gs_now());
+	/* its time may have come since it was cancelled */
+	if (r.tokens)
+		give_back(&r, gs_now());
 	/* below 0: no runtime to wait with, on an ordinary thread */
 	return err ? err : gs_context_err(ctx);
 }

@@ -423,4 +423,47 @@ TEST(crowd)
 	RUN(crowd_main, NULL);
 }
 
+static int late_result; /* atomic: 1 waits */
+
+static void late_fiber(void *ctx)
+{
+	STORE(late_result, gs_limiter_wait(&l, ctx));
+}
+
+static void late_main(void *arg)
+{
+	for (int found = 0; found < 10;) {
+		gs_cancel cancel;
+		gs_context *ctx = gs_with_cancel(gs_background(), &cancel);
+		int64_t took = gs_now() - 60 * MS, act = took + 100 * MS;
+		bool early;
+
+		gs_limiter_init(&l, 10, 1);
+		CHECK(gs_limiter_allow_n(&l, took, 1));
+		STORE(late_result, 1);
+		gs_go(late_fiber, ctx);
+		UNTIL(gs_limiter_tokens(&l, took) < 0);
+		gs_nopreempt_begin();
+		ut_burn(act - 5 * MS - gs_now());
+		gs_cancel_call(&cancel);
+		early = gs_now() < act - MS;
+		ut_burn(act + 5 * MS - gs_now());
+		gs_nopreempt_end();
+		UNTIL(LOAD(late_result) != 1);
+		/* else it was not yet waiting, or its time came first */
+		if (early && LOAD(late_result) == -ECANCELED) {
+			CHECK(gs_limiter_allow(&l));
+			found++;
+		}
+		gs_context_unref(ctx);
+	}
+}
+
+/* cancelled before its time and run after it: what it would have taken is there */
+TEST(cancelled_and_late)
+{
+	ut_set_procs(1);
+	RUN(late_main, NULL);
+}
+
 TEST_HARNESS_MAIN
