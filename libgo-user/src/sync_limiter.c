@@ -78,24 +78,27 @@ void gs_limiter_init(gs_limiter *l, double per_second, int64_t burst)
 	*l = (gs_limiter){.limit = per_second, .burst = burst, .tokens = (double)burst};
 }
 
-bool gs_limiter_reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait, gs_reservation *r)
+/* 0, or why not: -EINVAL more than the burst, -ETIMEDOUT later than max_wait. */
+static int reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait, gs_reservation *r)
 {
 	int64_t wait = 0;
 	double tokens;
-	bool ok;
+	int err = 0;
 
 	*r = (gs_reservation){0};
 	lock(l);
 	r->limit = l->limit;
 	if (unlimited(l->limit)) {
 		r->act = now;
-		ok = true;
 	} else {
 		tokens = tokens_at(l, now) - (double)n;
 		if (tokens < 0)
 			wait = time_of(l->limit, -tokens);
-		ok = n <= l->burst && wait <= max_wait;
-		if (ok) {
+		if (n > l->burst) {
+			err = -EINVAL;
+		} else if (wait > max_wait) {
+			err = -ETIMEDOUT;
+		} else {
 			r->act = add_time(now, wait);
 			l->last = now;
 			l->tokens = tokens;
@@ -103,11 +106,16 @@ bool gs_limiter_reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait,
 		}
 	}
 	unlock(l);
-	if (ok) {
+	if (!err) {
 		r->limiter = l;
 		r->tokens = n;
 	}
-	return ok;
+	return err;
+}
+
+bool gs_limiter_reserve(gs_limiter *l, int64_t now, int64_t n, int64_t max_wait, gs_reservation *r)
+{
+	return reserve(l, now, n, max_wait, r) == 0;
 }
 
 /* What was reserved will not be used, whether its time has come or not. */
@@ -170,8 +178,10 @@ int gs_limiter_wait_n(gs_limiter *l, gs_context *ctx, int64_t n)
 		return err;
 	if (gs_context_deadline(ctx, &deadline))
 		max_wait = sub_time(deadline, now);
-	if (!gs_limiter_reserve(l, now, n, max_wait, &r))
-		return -ETIMEDOUT;
+	/* the burst may have become less since */
+	err = reserve(l, now, n, max_wait, &r);
+	if (err)
+		return err;
 	if (r.act <= now)
 		return 0;
 	err = gs_select(GS_RECV(gs_context_done(ctx), NULL), GS_AFTER(sub_time(r.act, gs_now())));

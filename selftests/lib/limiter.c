@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* gs_limiter: x/time/rate's own tests in behaviour; their times are given, not waited for. */
 #include <math.h>
+#include <pthread.h>
 
 #include <gsched/context.h>
 #include <gsched/sync.h>
@@ -464,6 +465,37 @@ TEST(cancelled_and_late)
 {
 	ut_set_procs(1);
 	RUN(late_main, NULL);
+}
+
+static int over; /* atomic */
+
+static void *change_burst_thread(void *arg)
+{
+	while (!LOAD(over)) {
+		gs_limiter_set_burst(&l, gs_now(), 1);
+		gs_limiter_set_burst(&l, gs_now(), 2);
+	}
+	return NULL;
+}
+
+/* the burst gets less between the calls of a wait and within: too many is never too late */
+TEST(burst_gets_less)
+{
+	long left = ut_count(200000, 20000);
+	pthread_t t;
+
+	gs_limiter_init(&l, 1e12, 2);
+	ASSERT_EQ(0, pthread_create(&t, NULL, change_burst_thread, NULL));
+	while (left) {
+		int r = gs_limiter_wait_n(&l, NULL, 2);
+		if (r && r != -EINVAL) {
+			EXPECT_EQ(-EINVAL, r);
+			break;
+		}
+		left -= r != 0;
+	}
+	STORE(over, 1);
+	pthread_join(t, NULL);
 }
 
 TEST_HARNESS_MAIN
