@@ -107,9 +107,11 @@ gs_context *gs_without_cancel(gs_context *parent);
 /**
  * gs_context_after_func - call fn(arg) in a fiber of its own once ctx is cancelled (T)
  *
- * At once if it is cancelled already. The hook belongs to the context: its last unref
- * takes it away, uncalled, and then gs_context_hook_stop may not be called any more. fn
- * does not hold the context. In the child of a fork no hook is called.
+ * At once if it is cancelled already. The hook belongs to the nearest context, this one or
+ * above it, that can be cancelled or that ends cancellation: not to a value's own. That one's
+ * last unref takes it away, uncalled, and then gs_context_hook_stop may not be called any
+ * more. fn does not hold the context. gs_background and gs_todo have no last unref: a hook on
+ * these takes memory until it is stopped. In the child of a fork no hook is called.
  *
  * Return: the hook; NULL with errno.
  */
