@@ -130,10 +130,10 @@ static inline size_t gs_chan_next(const struct gs_chan *c, size_t i)
 	return i + 1 == c->cap ? 0 : i + 1;
 }
 
-/* A timer's channel: time.c. Unlocked: a value is there, nobody waits for it. */
+/* A timer's channel: time.c. Unlocked: a value is there; somebody may wait for it. */
 bool gs_chan_timer_hint(struct gs_chan *c);
 
-/* Locked: the same; take it. elem may be NULL. */
+/* Locked: and nobody waits for it; take it. elem may be NULL. */
 bool gs_chan_timer_ready(struct gs_chan *c);
 bool gs_chan_timer_take(struct gs_chan *c, void *elem);
 

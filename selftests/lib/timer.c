@@ -821,6 +821,53 @@ TEST(multi_wakeup)
 	RUN(run_multi_wakeup, NULL);
 }
 
+struct stale {
+	gs_timer *t;
+	gs_chan *other;
+	int won; /* atomic: the case, -1 none yet */
+};
+
+static void stale_fiber(void *arg)
+{
+	struct stale *s = arg;
+	int64_t v;
+
+	STORE(s->won, gs_select(GS_RECV(timer_chan(s->t), &v), GS_RECV(s->other, NULL)));
+}
+
+static void stale_main(void *arg)
+{
+	for (int i = 0; i < 200; i++) {
+		struct stale s = {gs_timer_new(HOUR), gs_chan_new(0, 0), -1};
+		bool got;
+
+		gs_go(stale_fiber, &s);
+		/* it waits */
+		gs_nopreempt_begin();
+		while (gs_chan_try_send(s.other, NULL)) {
+			gs_nopreempt_end();
+			gs_yield();
+			gs_nopreempt_begin();
+		}
+		/* and still stands at the timer, but is no receiver of its */
+		gs_timer_reset(s.t, 0);
+		got = poll(timer_chan(s.t));
+		gs_nopreempt_end();
+		CHECK(got);
+		UNTIL(LOAD(s.won) != -1);
+		CHECK_EQ(s.won, 1);
+		gs_chan_unref(s.other);
+		gs_timer_free(s.t);
+	}
+}
+
+/* a select that another case has won takes nothing from who asks for a value that is there */
+TEST(select_elsewhere)
+{
+	ut_set_procs(1);
+	RUN(stale_main, NULL);
+}
+
 /* ------------------------------------------------------------------------- */
 /* Extreme times                                                               */
 
