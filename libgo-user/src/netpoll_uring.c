@@ -128,8 +128,13 @@ static void submit_all(void)
 		io_uring_submit(&ring);
 		uring_reap();
 	}
-	/* short of memory, or too much completed and not reaped: what is left goes later */
-	while (io_uring_sq_ready(&ring) && io_uring_submit(&ring) <= 0) {
+	/*
+	 * The kernel takes them up to one that it refuses at once, and that one: then the rest.
+	 * None: short of memory, or too much completed and not reaped.
+	 */
+	while (io_uring_sq_ready(&ring)) {
+		if (io_uring_submit(&ring) > 0)
+			continue;
 		uring_reap();
 		gs_syscall3(SYS_sched_yield, 0, 0, 0);
 	}

@@ -829,6 +829,44 @@ TEST_F(poller, misuse)
 	RUN(not_files, NULL);
 }
 
+#define REFUSED 64
+
+static void refused_run(void *arg)
+{
+	/* what the kernel refuses as it takes it, and what it does not */
+	switch ((uintptr_t)arg % 4) {
+	case 1:
+		CHECK_EQ(gs_fsync(file_fd), 0);
+		break;
+	case 3:
+		CHECK_EQ(gs_open("/no/such/file", O_RDONLY, 0), -ENOENT);
+		break;
+	default:
+		CHECK_EQ(gs_open("", O_RDONLY, 0), -ENOENT);
+	}
+	ADD(files_left, -1);
+}
+
+static void refused(void *arg)
+{
+	file_fd = memfd_create("refused", MFD_CLOEXEC);
+	CHECK_GE(file_fd, 0);
+	for (long i = 0; i < ut_count(50, 5) && !LOAD(ut_failed); i++) {
+		STORE(files_left, REFUSED);
+		for (uintptr_t n = 0; n < REFUSED; n++)
+			gs_go(refused_run, (void *)n);
+		UNTIL(LOAD(files_left) == 0);
+	}
+	close(file_fd);
+}
+
+/* one that is refused at once does not keep up those that were asked for with it; one proc */
+TEST_F(poller, refused)
+{
+	ut_set_procs(1);
+	RUN(refused, NULL);
+}
+
 #define FIFOS 20
 static char fifo_names[FIFOS][64];
 
