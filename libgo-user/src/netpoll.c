@@ -18,7 +18,9 @@
  * after the turn was noted.
  *
  * One-shot registrations are made by one waiter at a time (arming), with the events of
- * all; who comes meanwhile leaves it to that one (rearm).
+ * all; who comes meanwhile leaves it to that one (rearm). The number may be closed, and be
+ * another file's, before the call is made: so its failure is theirs only for whom it was
+ * made (gathered), and gs_pd_own waits until nobody is about to.
  *
  * The lock order: pd's, then the timer heap's.
  */
@@ -49,6 +51,7 @@ struct waiter {
 	int dir;		/* I: whose deadline it obeys; -1 none */
 	int result;		/* L */
 	bool queued;		/* L */
+	bool gathered;		/* L: arm registers it, or has */
 };
 
 const struct gs_netpoll *gs_np;
@@ -148,6 +151,12 @@ static bool obeys(const struct waiter *w, uint32_t dir)
 	return w->dir == (int)dir;
 }
 
+static bool gathered(const struct waiter *w, uint32_t arg)
+{
+	(void)arg;
+	return w->gathered;
+}
+
 static bool any(const struct waiter *w, uint32_t arg)
 {
 	(void)w;
@@ -180,16 +189,25 @@ static void arm(struct gs_pd *pd, int fd)
 		uint32_t events = 0;
 
 		pd->rearm = false;
-		each_waiter(pd, n, next) events |= gs_container_of(n, struct waiter, node)->events;
+		each_waiter(pd, n, next)
+		{
+			struct waiter *w = gs_container_of(n, struct waiter, node);
+
+			events |= w->events;
+			w->gathered = true;
+		}
 		gs_lock_release(&pd->lock);
+		gs_inject();
 		gs_rt_leave();
 		r = gs_np->arm(fd, events, pd);
+		gs_inject();
 		gs_rt_enter();
 		gs_lock_acquire(&pd->lock);
-	} while (pd->rearm && has_waiters(pd));
+	} while (pd->rearm && !pd->owned && has_waiters(pd));
 	pd->arming = false;
+	/* who came later is about to call this himself, perhaps for the number's next life */
 	if (r)
-		take_off_if(pd, any, 0, r, &tail);
+		take_off_if(pd, gathered, 0, r, &tail);
 	gs_lock_release(&pd->lock);
 	ready_chain(chain);
 	gs_rt_leave();
@@ -304,6 +322,7 @@ static int wait_for(struct gs_pd *pd, int fd, struct gs_pd_turn turn, struct wai
 		if (found)
 			gs_wake_idle();
 		found = false;
+		gs_inject();
 		gs_rt_leave();
 		arm(pd, fd);
 		gs_rt_enter();
@@ -415,9 +434,22 @@ int gs_pd_set_deadline(struct gs_pd *pd, uint32_t gen, enum gs_pd_dir dir, int64
 	return r;
 }
 
+static bool is_arming(struct gs_pd *pd)
+{
+	bool arming;
+
+	gs_rt_enter();
+	gs_lock_acquire(&pd->lock);
+	arming = pd->arming;
+	gs_lock_release(&pd->lock);
+	gs_rt_leave();
+	return arming;
+}
+
 int gs_pd_own(struct gs_pd *pd, int fd, uint32_t *gen)
 {
 	struct waiter *chain = NULL, **tail = &chain;
+	bool arming;
 	int r = gs_rt_start();
 
 	if (r)
@@ -431,9 +463,15 @@ int gs_pd_own(struct gs_pd *pd, int fd, uint32_t *gen)
 	gs_store_relaxed(&pd->kind[GS_PD_READ], GS_PD_SOCKET);
 	gs_store_relaxed(&pd->kind[GS_PD_WRITE], GS_PD_SOCKET);
 	*gen = pd->gen;
+	arming = pd->arming;
 	gs_lock_release(&pd->lock);
 	ready_chain(chain);
 	gs_rt_leave();
+	/* for its last life, late: it would change our registration. Nobody begins anew. */
+	while (gs_unlikely(arming)) {
+		gs_yield();
+		arming = is_arming(pd);
+	}
 	r = gs_np->add(fd, pd);
 	if (r)
 		gs_pd_close(pd, fd, *gen);

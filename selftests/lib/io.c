@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /* gsched/io.h: descriptors of all kinds, with both pollers. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <gsched/chan.h>
 #include <gsched/io.h>
+#include <gsched/net.h>
 #include <gsched/sync.h>
 
 #include "dump.h"
@@ -709,6 +715,198 @@ TEST_F(poller, both_ways)
 {
 	for (long i = 0; i < ut_count(20, 3); i++)
 		RUN(both_ways, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+
+/* A thread whose registration of a descriptor the kernel holds back until told. */
+struct late {
+	int fd;
+	int gate;   /* atomic: where it is told; -1 not yet, -2 the machine has no such thing */
+	int result; /* atomic */
+};
+
+static void *late_poll(void *arg)
+{
+	struct late *l = arg;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, EPOLL_CTL_MOD, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {ARRAY_SIZE(code), code};
+	int gate = -1;
+
+	if (!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		gate = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+				    SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+	STORE(l->gate, gate < 0 ? -2 : gate);
+	if (gate >= 0)
+		STORE(l->result, gs_poll_fd(l->fd, POLLIN, -1));
+	return NULL;
+}
+
+/* It is there; and let it go on, as often as it comes. */
+static bool late_held(struct late *l)
+{
+	struct pollfd p = {.fd = l->gate, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLIN;
+}
+
+static void late_go(struct late *l)
+{
+	while (LOAD(l->result) == NO_RESULT) {
+		struct seccomp_notif n = {0};
+		struct seccomp_notif_resp r = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+
+		if (!late_held(l)) {
+			gs_yield();
+		} else if (!ioctl(l->gate, SECCOMP_IOCTL_NOTIF_RECV, &n)) {
+			r.id = n.id;
+			CHECK_EQ(ioctl(l->gate, SECCOMP_IOCTL_NOTIF_SEND, &r), 0);
+		}
+	}
+}
+
+static char late_addr[64];
+static gs_conn *late_conn;
+static bool no_gate, dialled; /* atomic: dialled */
+
+static void late_dial(void *arg)
+{
+	CHECK_EQ(gs_dial("unix", late_addr, NULL, &late_conn), 0);
+	STORE(dialled, true);
+}
+
+static void late_echo(void *arg)
+{
+	gs_conn *c = arg;
+	char b;
+
+	while (gs_conn_read(c, &b, 1) == 1)
+		CHECK_EQ(gs_conn_write(c, &b, 1), 1);
+	gs_conn_close(c);
+	ADD(told, 1);
+}
+
+/* True: the connection got the number, or there is no telling. */
+static bool late_round(gs_listener *listener)
+{
+	struct pipe p = make_pipe(0);
+	struct late l = {p.rd, -1, NO_RESULT};
+	gs_conn *other;
+	pthread_t t;
+	bool same;
+	char b = 'x';
+
+	if (pthread_create(&t, NULL, late_poll, &l))
+		abort();
+	UNTIL(LOAD(l.gate) != -1);
+	no_gate = l.gate == -2;
+	if (no_gate) {
+		pthread_join(t, NULL);
+		return true;
+	}
+	UNTIL(late_held(&l));
+	CHECK_EQ(gs_close_fd(p.rd), 0);
+	STORE(dialled, false);
+	gs_go(late_dial, NULL);
+	/* it had better not, but if it does it is to be before the late one */
+	UNTIL_NS(LOAD(dialled), 5 * MS);
+	late_go(&l);
+	pthread_join(t, NULL);
+	CHECK_EQ(l.result, -ECANCELED);
+	if (!UNTIL(LOAD(dialled)))
+		return true;
+	CHECK_EQ(gs_accept(listener, &other), 0);
+	same = gs_conn_fd(late_conn) == p.rd;
+	STORE(told, 0);
+	gs_go(late_echo, other);
+	gs_conn_set_deadline(late_conn, gs_now() + ut_limit(5 * SEC));
+	for (int i = 0; same && i < 10; i++) {
+		if (!CHECK_EQ(gs_conn_write(late_conn, &b, 1), 1) ||
+		    !CHECK_EQ(gs_conn_read(late_conn, &b, 1), 1))
+			break;
+	}
+	gs_conn_close(late_conn);
+	UNTIL(LOAD(told) == 1);
+	gs_close_fd(p.wr);
+	close(l.gate);
+	return same;
+}
+
+static void late_arm(void *arg)
+{
+	gs_listener *l = NULL;
+	int i;
+
+	snprintf(late_addr, sizeof(late_addr), "@gs-late-%d", getpid());
+	if (!CHECK_EQ(gs_listen("unix", late_addr, &l), 0))
+		return;
+	/* the runtime opens files of its own, so the number may be taken */
+	for (i = 0; i < 100; i++)
+		if (late_round(l))
+			break;
+	CHECK_LT(i, 100);
+	gs_listener_close(l);
+}
+
+/*
+ * Who registers a descriptor that is closed meanwhile comes late: the number is a
+ * connection's, which is told of its events all the same; on one proc.
+ */
+TEST_F(poller, late_arm)
+{
+	ut_set_procs(1);
+	RUN(late_arm, NULL);
+	if (no_gate)
+		SKIP(return, "no filter of system calls here");
+}
+
+static void next_reader(void *arg)
+{
+	char b;
+
+	CHECK_EQ(gs_read(*(int *)arg, &b, 1), 1);
+	ADD(told, 1);
+}
+
+static void next_life(void *arg)
+{
+	for (long i = 0; i < ut_count(2000, 200) && !LOAD(ut_failed); i++) {
+		struct pipe p = make_pipe(0), next = make_pipe(0);
+		struct closed c = {at_number(p.rd), NO_RESULT, POLLIN};
+
+		STORE(waiting, 0);
+		STORE(told, 0);
+		gs_go(close_reader, &c);
+		if (i % 4)
+			UNTIL(LOAD(waiting) == 1);
+		for (long k = 0; k < i % 300; k++)
+			__asm__ volatile("" ::: "memory");
+		CHECK_EQ(gs_close_fd(c.fd), 0);
+		next.rd = at_number(next.rd);
+		gs_go(next_reader, &next.rd);
+		gs_yield();
+		CHECK_EQ(gs_write(next.wr, "x", 1), 1);
+		UNTIL(LOAD(told) == 1);
+		/* late, it waits for the next life, for nobody told it otherwise */
+		CHECK_EQ(gs_close_fd(next.rd), 0);
+		UNTIL(LOAD(c.result) != NO_RESULT);
+		gs_close_fd(next.wr);
+		gs_close_fd(p.wr);
+	}
+}
+
+/* a number closed while it is registered, and opened and waited for at once: no -EBADF */
+TEST_F(poller, next_life)
+{
+	ut_set_procs(2);
+	RUN(next_life, NULL);
 }
 
 /* ------------------------------------------------------------------------- */
