@@ -28,6 +28,10 @@
 #define KEEPALIVE_S 15
 #define DIAL_SHARE_NS (2 * INT64_C(1000000000))
 
+/* between looks at what nobody tells of: at first, and at most */
+#define PAUSE_NS 100000
+#define PAUSE_MAX_NS 10000000
+
 /* Protection: [I] set before it is handed out. */
 struct sock {
 	struct gs_life life;
@@ -158,10 +162,43 @@ static long try(const struct sock *s, const struct call *c)
 	}
 }
 
+static bool writable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	return gs_syscall3(SYS_poll, &p, 1, 0) > 0;
+}
+
+/*
+ * A Unix receiver whose queue is full tells only those who are connected to it when there is
+ * room again: whoever names it has to look. What our own socket says meanwhile is no news,
+ * for each try that fails gives its buffer back. 0: try again.
+ */
+static int pause_sending(struct sock *s, int64_t *pause)
+{
+	uint32_t events = writable(s->fd) ? 0 : POLLOUT;
+	int64_t until = gs_now() + *pause;
+	int r;
+
+	if (*pause < PAUSE_MAX_NS)
+		*pause *= 2;
+	do {
+		struct gs_pd_turn turn = gs_pd_begin(s->pd);
+
+		turn.gen = s->gen;
+		r = gs_pd_wait_until(s->pd, s->fd, turn, events, until);
+		if (r && r != -ETIMEDOUT)
+			return r;
+		r = gs_pd_check(s->pd, s->gen, GS_PD_WRITE);
+	} while (!r && !events && gs_now() < until);
+	return r;
+}
+
 /* Until it succeeds or fails. The call has begun. */
 static long until_done(struct sock *s, const struct call *c)
 {
 	enum gs_pd_dir dir = c->what == SEND || c->what == SENDTO ? GS_PD_WRITE : GS_PD_READ;
+	int64_t pause = PAUSE_NS;
 	long r;
 
 	if (dir == GS_PD_WRITE)
@@ -175,8 +212,11 @@ static long until_done(struct sock *s, const struct call *c)
 		turn.gen = s->gen;
 		r = try(s, c);
 		if (r == -EAGAIN) {
-			r = gs_pd_wait(s->pd, s->fd, turn, dir == GS_PD_READ ? POLLIN : POLLOUT,
-				       dir);
+			if (c->what == SENDTO && c->addr && c->addr->sa.sa_family == AF_UNIX)
+				r = pause_sending(s, &pause);
+			else
+				r = gs_pd_wait(s->pd, s->fd, turn,
+					       dir == GS_PD_READ ? POLLIN : POLLOUT, dir);
 			if (r)
 				return r;
 		} else if (r != -EINTR && !(c->what == ACCEPT && r == -ECONNABORTED)) {
@@ -590,7 +630,7 @@ static int connected(int fd)
 
 static int finish_connect(struct sock *s, const struct gs_sockaddr *a)
 {
-	int64_t pause = 100000;
+	int64_t pause = PAUSE_NS;
 	int r;
 
 	for (;;) {
@@ -606,7 +646,7 @@ static int finish_connect(struct sock *s, const struct gs_sockaddr *a)
 			if (r)
 				return r;
 			gs_sleep(pause);
-			if (pause < 10000000)
+			if (pause < PAUSE_MAX_NS)
 				pause *= 2;
 			continue;
 		}

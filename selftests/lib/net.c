@@ -16,6 +16,7 @@
 #include <gsched/net.h>
 #include <gsched/sync.h>
 
+#include "dump.h"
 #include "poller.h"
 
 static const char *const tcp[2] = {"tcp", "127.0.0.1:0"};
@@ -1303,6 +1304,75 @@ TEST_F(poller, datagrams)
 {
 	RUN(datagrams, NULL);
 	RUN(unix_datagrams, NULL);
+}
+
+static char full_addr[64];
+
+static void send_to_full(void *arg)
+{
+	struct pending *p = arg;
+	ssize_t r = gs_conn_sendto(p->c, "y", 1, full_addr);
+
+	STORE(p->ended, gs_now());
+	STORE(p->result, r);
+}
+
+static struct pending *full_start(gs_conn *c)
+{
+	const struct gs_attr attr = {.name = "to the full one"};
+	struct pending *p = calloc(1, sizeof(*p));
+
+	p->c = c;
+	p->result = UNKNOWN;
+	gs_go_attr(&attr, send_to_full, p);
+	UNTIL(LOAD(p->result) != UNKNOWN || ut_waiting("IO wait", attr.name) == 1);
+	CHECK_EQ(LOAD(p->result), UNKNOWN);
+	return p;
+}
+
+static void full_receiver(void *arg)
+{
+	gs_conn *to = NULL, *filler = NULL, *c = NULL;
+	char name[64], b = 0;
+	struct pending *p;
+	long n = 0, got = 0;
+
+	snprintf(full_addr, sizeof(full_addr), "@gs-full-%d", getpid());
+	CHECK_EQ(gs_listen_packet("unixgram", full_addr, &to), 0);
+	snprintf(name, sizeof(name), "@gs-filler-%d", getpid());
+	CHECK_EQ(gs_listen_packet("unixgram", name, &filler), 0);
+	snprintf(name, sizeof(name), "@gs-sender-%d", getpid());
+	CHECK_EQ(gs_listen_packet("unixgram", name, &c), 0);
+	gs_conn_set_write_deadline(filler, gs_now() + 20 * MS);
+	while (gs_conn_sendto(filler, "x", 1, full_addr) == 1)
+		n++;
+	CHECK_GT(n, 0);
+	CHECK_EQ(gs_conn_sendto(filler, "x", 1, full_addr), -ETIMEDOUT);
+
+	/* a deadline and a close end it */
+	p = full_start(c);
+	gs_conn_set_write_deadline(c, gs_now() + MS);
+	CHECK_EQ(pending_end(p, NULL), -ETIMEDOUT);
+	gs_conn_set_write_deadline(c, 0);
+	gs_conn_set_write_deadline(filler, 0);
+	p = full_start(filler);
+	CHECK_EQ(gs_conn_close(filler), 0);
+	CHECK_EQ(pending_end(p, NULL), -ECANCELED);
+	/* and room, of which nobody tells */
+	p = full_start(c);
+	for (; got < n; got++)
+		CHECK_EQ(gs_conn_read(to, &b, 1), 1);
+	CHECK_EQ(pending_end(p, NULL), 1);
+	CHECK_EQ(gs_conn_read(to, &b, 1), 1);
+	CHECK_EQ(b, 'y');
+	gs_conn_close(to);
+	gs_conn_close(c);
+}
+
+/* a datagram for one whose queue is full, by one who is not connected to it */
+TEST_F(poller, full_receiver)
+{
+	RUN(full_receiver, NULL);
 }
 
 static void names(void *arg)
