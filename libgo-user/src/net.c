@@ -7,10 +7,12 @@
  * number's next life. Close waits for that: a port is free again when its listener's close
  * returns.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gsched/context.h>
 #include <gsched/net.h>
+#include <gsched/runtime.h>
 #include <gsched/sync.h>
 #include <gsched/time.h>
 #include <netinet/tcp.h>
@@ -322,10 +324,104 @@ static void map_family(const struct sock *s, struct gs_sockaddr *a)
 	memcpy(a->in6.sin6_addr.s6_addr + 12, &ip, sizeof(ip));
 }
 
+/*
+ * A lookup on behalf of gs_conn_sendto, which waits for it as for its own socket: what ends
+ * that wait leaves the lookup to itself. Protection: [I] before its fiber starts; [F] the
+ * fiber's, until done.
+ */
+struct lookup {
+	uint32_t refs;		      /* atomic */
+	bool done;		      /* atomic */
+	int result;		      /* F */
+	struct gs_pd *pd;	      /* I */
+	const struct gs_network *net; /* I */
+	struct gs_resolved found;     /* F */
+	char to[];		      /* I */
+};
+
+static void lookup_put(struct lookup *l)
+{
+	/* the last one frees: pairs with itself */
+	if (gs_fetch_sub_acq_rel(&l->refs, 1) == 1)
+		free(l);
+}
+
+static void lookup_run(void *arg)
+{
+	struct lookup *l = arg;
+
+	l->result = gs_resolve(l->net, l->to, false, NULL, &l->found);
+	/* release: pairs with look_up */
+	gs_store_release(&l->done, true);
+	/* all who wait there look again, as would those of the number's next life */
+	gs_pd_closed(l->pd);
+	lookup_put(l);
+}
+
+/* The call has begun. */
+static int look_up(struct sock *s, const struct gs_network *net, const char *to,
+		   struct gs_resolved *found)
+{
+	const struct gs_attr attr = {.name = "lookup"};
+	size_t size = strlen(to) + 1;
+	struct lookup *l = calloc(1, sizeof(*l) + size);
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->refs = 2;
+	l->pd = s->pd;
+	l->net = net;
+	memcpy(l->to, to, size);
+	r = gs_go_attr(&attr, lookup_run, l);
+	if (r) {
+		free(l);
+		return r;
+	}
+	do {
+		struct gs_pd_turn turn = gs_pd_begin(s->pd);
+
+		turn.gen = s->gen;
+		/* acquire: pairs with lookup_run */
+		if (gs_load_acquire(&l->done)) {
+			r = l->result;
+			*found = l->found;
+			break;
+		}
+		r = gs_pd_wait(s->pd, s->fd, turn, 0, GS_PD_WRITE);
+	} while (!r);
+	lookup_put(l);
+	return r;
+}
+
+/* Is nobody asked what it means? If in doubt, somebody is. */
+static bool in_numbers(const char *to)
+{
+	const char *port = strrchr(to, ':');
+	char host[INET6_ADDRSTRLEN];
+	struct in6_addr ip;
+	size_t n;
+
+	if (!port || port[1 + strspn(port + 1, "0123456789")])
+		return false;
+	if (port == to)
+		return true;
+	if (*to == '[')
+		n = strcspn(++to, "%]");
+	else
+		n = (size_t)(port - to);
+	if (n >= sizeof(host))
+		return false;
+	memcpy(host, to, n);
+	host[n] = '\0';
+	return inet_pton(AF_INET, host, &ip) == 1 || inet_pton(AF_INET6, host, &ip) == 1;
+}
+
 ssize_t gs_conn_sendto(gs_conn *conn, const void *buf, size_t count, const char *to)
 {
 	struct call c = {.what = SENDTO, .buf = (void *)buf, .count = count};
 	struct sock *s = &conn->s;
+	const struct gs_network *net;
 	struct gs_resolved found;
 	struct gs_sockaddr own = {.len = sizeof(own.un)};
 	ssize_t r = begin(s);
@@ -334,10 +430,12 @@ ssize_t gs_conn_sendto(gs_conn *conn, const void *buf, size_t count, const char 
 		return r;
 	if (to) {
 		gs_syscall3(SYS_getsockname, s->fd, &own.sa, &own.len);
-		r = gs_resolve(gs_network_find(own.sa.sa_family == AF_UNIX   ? "unixgram"
-					       : own.sa.sa_family == AF_INET ? "udp4"
-									     : "udp"),
-			       to, false, NULL, &found);
+		net = gs_network_find(own.sa.sa_family == AF_UNIX   ? "unixgram"
+				      : own.sa.sa_family == AF_INET ? "udp4"
+								    : "udp");
+		r = net->family == AF_UNIX || in_numbers(to)
+			    ? gs_resolve(net, to, false, NULL, &found)
+			    : look_up(s, net, to, &found);
 		if (!r) {
 			c.addr = &found.addr[0];
 			map_family(s, c.addr);

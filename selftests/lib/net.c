@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* gsched/net.h: connections, listeners, datagrams and names, with both pollers. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1373,6 +1376,103 @@ static void full_receiver(void *arg)
 TEST_F(poller, full_receiver)
 {
 	RUN(full_receiver, NULL);
+}
+
+#define HELD "held.invalid"
+
+static sem_t let_go;
+static int lookups, lookups_ended; /* atomic: of that name */
+static int (*real_getaddrinfo)(const char *, const char *, const struct addrinfo *,
+			       struct addrinfo **);
+
+/* The library's lookups come here: those of one name are kept until they are let go. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **list)
+{
+	if (node && !strcmp(node, HELD)) {
+		ADD(lookups, 1);
+		while (sem_wait(&let_go))
+			;
+		ADD(lookups_ended, 1);
+		node = "127.0.0.1";
+	}
+	return real_getaddrinfo(node, service, hints, list);
+}
+
+static void __attribute__((constructor)) find_getaddrinfo(void)
+{
+	*(void **)&real_getaddrinfo = dlsym(RTLD_NEXT, "getaddrinfo");
+	sem_init(&let_go, 0, 0);
+}
+
+static char held_addr[64];
+static bool closed; /* atomic */
+
+static void send_to_held(void *arg)
+{
+	struct pending *p = arg;
+	ssize_t r = gs_conn_sendto(p->c, "x", 1, held_addr);
+
+	STORE(p->ended, gs_now());
+	STORE(p->result, r);
+}
+
+static struct pending *held_start(gs_conn *c)
+{
+	struct pending *p = calloc(1, sizeof(*p));
+	int before = LOAD(lookups);
+
+	p->c = c;
+	p->result = UNKNOWN;
+	gs_go(send_to_held, p);
+	UNTIL(LOAD(lookups) == before + 1);
+	return p;
+}
+
+static void close_it(void *arg)
+{
+	CHECK_EQ(gs_conn_close(arg), 0);
+	STORE(closed, true);
+}
+
+static void held_lookup(void *arg)
+{
+	gs_conn *to = NULL, *c = NULL;
+	struct pending *p;
+	char addr[64], b;
+
+	CHECK_EQ(gs_listen_packet("udp", "127.0.0.1:0", &to), 0);
+	CHECK_EQ(gs_conn_local(to, addr, sizeof(addr)), 0);
+	snprintf(held_addr, sizeof(held_addr), HELD "%s", strrchr(addr, ':'));
+	CHECK_EQ(gs_listen_packet("udp", "127.0.0.1:0", &c), 0);
+
+	p = held_start(c);
+	sem_post(&let_go);
+	CHECK_EQ(pending_end(p, NULL), 1);
+	CHECK_EQ(gs_conn_read(to, &b, 1), 1);
+
+	p = held_start(c);
+	gs_conn_set_write_deadline(c, gs_now() + MS);
+	CHECK_EQ(pending_end(p, NULL), -ETIMEDOUT);
+	gs_conn_set_write_deadline(c, 0);
+
+	p = held_start(c);
+	STORE(closed, false);
+	gs_go(close_it, c);
+	UNTIL(LOAD(closed));
+	CHECK_EQ(pending_end(p, NULL), -ECANCELED);
+	CHECK_EQ(LOAD(lookups_ended), 1);
+	/* they end when they like */
+	sem_post(&let_go);
+	sem_post(&let_go);
+	UNTIL(LOAD(lookups_ended) == 3);
+	gs_conn_close(to);
+}
+
+/* a datagram to a name that is looked up for long: a close and a deadline do not wait for it */
+TEST_F(poller, held_lookup)
+{
+	RUN(held_lookup, NULL);
 }
 
 static void names(void *arg)
