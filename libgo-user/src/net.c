@@ -81,7 +81,14 @@ static void end(struct sock *s)
 	}
 }
 
-/* Takes the descriptor, also if it fails. path: malloc'ed, or NULL. */
+/* The file of a Unix socket, which we made: the next one could not be bound there. */
+static void remove_path(const char *path)
+{
+	if (path)
+		gs_syscall3(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+/* Takes the descriptor and the path's file, also if it fails. path: malloc'ed, or NULL. */
 static int sock_new(int fd, int type, char *path, struct sock **out)
 {
 	struct gs_pd *pd = gs_pd_of(fd);
@@ -100,6 +107,7 @@ static int sock_new(int fd, int type, char *path, struct sock **out)
 	}
 	if (r) {
 		gs_syscall3(SYS_close, fd, 0, 0);
+		remove_path(path);
 		if (s)
 			sock_free(s);
 		else
@@ -125,8 +133,7 @@ static int sock_close(struct sock *s)
 	gs_pd_close(s->pd, s->fd, s->gen);
 	end(s);
 	gs_wg_wait(&s->gone);
-	if (s->path)
-		gs_syscall3(SYS_unlinkat, AT_FDCWD, s->path, 0);
+	remove_path(s->path);
 	sock_free(s);
 	return 0;
 }
@@ -632,6 +639,7 @@ static int bind_any(const struct gs_network *net, const char *address, char **pa
 		*path = strdup(address);
 		if (!*path) {
 			gs_syscall3(SYS_close, fd, 0, 0);
+			remove_path(address);
 			return -ENOMEM;
 		}
 	}
@@ -655,6 +663,7 @@ int gs_listen(const char *network, const char *address, gs_listener **listener)
 	r = (int)gs_syscall3(SYS_listen, fd, BACKLOG, 0);
 	if (r) {
 		gs_syscall3(SYS_close, fd, 0, 0);
+		remove_path(path);
 		free(path);
 		return r;
 	}

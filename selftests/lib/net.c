@@ -2,12 +2,17 @@
 /* gsched/net.h: connections, listeners, datagrams and names, with both pollers. */
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1300,6 +1305,66 @@ static void unix_datagrams(void *arg)
 	CHECK_EQ(stat(path, &st), -1);
 	gs_conn_close(b);
 	gs_conn_close(c);
+}
+
+/* On this thread, this call with that second argument fails from now on. */
+static bool refuse(long nr, unsigned int second)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {ARRAY_SIZE(code), code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static bool nothing_refused;
+
+/* On a thread, for what it has refused to itself is so for good. */
+static void *half_bound(void *arg)
+{
+	char path[64];
+	gs_listener *l = NULL;
+	gs_conn *c = NULL;
+
+	snprintf(path, sizeof(path), "/tmp/gs-half-%d", getpid());
+	if (!refuse(SYS_epoll_ctl, EPOLL_CTL_ADD)) {
+		nothing_refused = true;
+		return NULL;
+	}
+	CHECK_EQ(gs_listen_packet("unixgram", path, &c), -ENOSPC);
+	CHECK_EQ(access(path, F_OK), -1);
+	CHECK_EQ(gs_listen("unix", path, &l), -ENOSPC);
+	CHECK_EQ(access(path, F_OK), -1);
+	CHECK(refuse(SYS_listen, 4096));
+	CHECK_EQ(gs_listen("unix", path, &l), -ENOSPC);
+	CHECK_EQ(access(path, F_OK), -1);
+	/* another's stays */
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	CHECK_EQ(gs_listen("unix", path, &l), -EADDRINUSE);
+	CHECK_EQ(access(path, F_OK), 0);
+	unlink(path);
+	return NULL;
+}
+
+/* a listener that fails after it was bound leaves no file */
+TEST_F(poller, half_bound)
+{
+	pthread_t t;
+
+	/* so that the runtime's own threads are without the filter */
+	RUN(unix_datagrams, NULL);
+	ASSERT_EQ(0, pthread_create(&t, NULL, half_bound, NULL));
+	pthread_join(t, NULL);
+	EXPECT_EQ(0, ut_failed);
+	if (nothing_refused)
+		SKIP(return, "no filter of system calls here");
 }
 
 /* datagrams: from whom, to whom, cut, empty */
