@@ -533,9 +533,11 @@ pid_t gs_process_pid(gs_process *p)
 	return pid;
 }
 
+/* Holds it by begin: else it could be another process by now, if somebody else waited. */
 static void wait_unwatched(void *arg)
 {
 	gs_process_wait(arg, NULL, NULL);
+	end(arg);
 }
 
 int gs_process_release(gs_process *p)
@@ -546,6 +548,7 @@ int gs_process_release(gs_process *p)
 	if (!begin(p))
 		return r;
 	r = gs_go_attr(&attr, wait_unwatched, p);
-	end(p);
+	if (r)
+		end(p);
 	return r;
 }

@@ -851,6 +851,70 @@ TEST_F(process, released)
 	RUN(releasing, NULL);
 }
 
+#define KEPT 256 /* of those that were waited for, before one's memory is another's */
+
+static int begun, over; /* atomic */
+
+/* Meanwhile nobody else runs on the one proc. */
+static void keep_the_proc(void)
+{
+	gs_nopreempt_begin();
+	STORE(begun, 1);
+	while (!LOAD(over))
+		;
+	gs_nopreempt_end();
+}
+
+static bool has_released(void)
+{
+	char *text = ut_dump();
+	bool has = strstr(text, "released process");
+
+	free(text);
+	return has;
+}
+
+static void *release_and_go_on(void *arg)
+{
+	gs_process *p, *q = NULL;
+
+	(void)arg;
+	UNTIL(LOAD(begun));
+	START(&p, "exit", "3");
+	CHECK_EQ(gs_process_release(p), 0);
+	CHECK_EQ(wait_status(p), 3 << 8);
+	/* what ended first is used first */
+	for (int i = 0; i < KEPT + 3 && q != p; i++) {
+		START(&q, "exit", "4");
+		if (q != p)
+			CHECK_EQ(wait_status(q), 4 << 8);
+	}
+	STORE(over, 1);
+	UNTIL(!has_released());
+	if (q == p)
+		CHECK_EQ(wait_status(q), 4 << 8);
+	STORE(begun, 2);
+	return NULL;
+}
+
+static void releasing_late(void *arg)
+{
+	pthread_t t;
+
+	(void)arg;
+	pthread_create(&t, NULL, release_and_go_on, NULL);
+	keep_the_proc();
+	UNTIL(LOAD(begun) == 2);
+	pthread_join(t, NULL);
+}
+
+/* a released process that others waited for first: its fiber comes late, and waits for no other */
+TEST(released_late)
+{
+	ut_set_procs(1);
+	RUN(releasing_late, NULL);
+}
+
 static void taken_by_others(void *arg)
 {
 	gs_process *p;
