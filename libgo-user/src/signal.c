@@ -401,8 +401,8 @@ static void settle(void)
 		gone = s;
 	}
 	gs_lock_release(&lock);
-	gs_rt_leave();
 	gs_poller_wake(); /* it unblocks what is wanted */
+	gs_rt_leave();
 	while ((s = gone)) {
 		gone = s->next;
 		gs_chan_unref(s->chan);
@@ -468,8 +468,8 @@ int gs_signal_notify(gs_chan *c, int sig)
 	gs_store_seq(&wanted, gs_load_relaxed(&wanted) | bit(sig));
 	take(sig);
 	gs_lock_release(&lock);
-	gs_rt_leave();
 	gs_poller_wake();
+	gs_rt_leave();
 	free(new);
 	return 0;
 }
