@@ -133,7 +133,9 @@ static int sock_close(struct sock *s)
 	gs_pd_close(s->pd, s->fd, s->gen);
 	end(s);
 	gs_wg_wait(&s->gone);
-	remove_path(s->path);
+	/* in the child of a fork it is its parent's */
+	if (!gs_rt_start())
+		remove_path(s->path);
 	sock_free(s);
 	return 0;
 }
@@ -383,7 +385,8 @@ static int look_up(struct sock *s, const struct gs_network *net, const char *to,
 	r = gs_go_attr(&attr, lookup_run, l);
 	if (r) {
 		free(l);
-		return r;
+		/* in the child of a fork no fiber starts: this thread waits for the answer */
+		return r == -EPERM ? gs_resolve(net, to, false, NULL, found) : r;
 	}
 	do {
 		struct gs_pd_turn turn = gs_pd_begin(s->pd);

@@ -20,6 +20,8 @@ static struct {
 	gs_context_hook *hook;
 	gs_pool pool;
 	gs_local local;
+	gs_conn *conn, *unix_conn;
+	char path[64];
 	int pipe[2];
 } had;
 
@@ -235,6 +237,11 @@ static void what_there_was(void)
 	gs_context_unref(had.ctx);
 	CHECK(gs_pool_get(&had.pool) != NULL);
 	gs_pool_clear(&had.pool);
+	CHECK_EQ(gs_conn_sendto(had.conn, "x", 1, "localhost:9"), 1);
+	CHECK_EQ(gs_conn_close(had.conn), 0);
+	/* its file is the parent's */
+	CHECK_EQ(gs_conn_close(had.unix_conn), 0);
+	CHECK_EQ(access(had.path, F_OK), 0);
 	gs_local_delete(had.local);
 }
 
@@ -325,6 +332,16 @@ static void makes_and_forks(void *arg)
 	CHECK_EQ(gs_local_create(&had.local, NULL), 0);
 	CHECK_EQ(gs_local_set(had.local, (void *)11), 0);
 	CHECK_EQ(pipe2(had.pipe, O_CLOEXEC | O_NONBLOCK), 0);
+	CHECK_EQ(gs_listen_packet("udp4", "127.0.0.1:0", &had.conn), 0);
+	snprintf(had.path, sizeof(had.path), "/tmp/gsched-fork.%d", getpid());
+	CHECK_EQ(gs_listen_packet("unixgram", had.path, &had.unix_conn), 0);
+}
+
+static void close_both(void)
+{
+	CHECK_EQ(gs_conn_close(had.conn), 0);
+	CHECK_EQ(gs_conn_close(had.unix_conn), 0);
+	CHECK_EQ(access(had.path, F_OK), -1);
 }
 
 static void fiber_main(void *arg)
@@ -342,6 +359,7 @@ static void fiber_main(void *arg)
 	CHECK_EQ(gs_context_err(had.ctx), 0);
 	CHECK(gs_context_hook_stop(had.hook));
 	gs_cancel_call(&had.cancel);
+	close_both();
 }
 
 /* everything is called in the child of a fiber that forks */
@@ -357,6 +375,7 @@ static void thread_main(void *arg)
 	makes_and_forks(NULL);
 	CHECK_EQ(pthread_create(&thread, NULL, from_a_thread, NULL), 0);
 	pthread_join(thread, NULL);
+	close_both();
 }
 
 /* the same in the child of an ordinary thread that forks beside fibers */
