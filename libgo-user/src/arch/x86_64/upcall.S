@@ -125,6 +125,8 @@ gs_upcall_entry:
 	movl	$-1, %edx
 	xsave64	(%rsp)
 	movq	%rsp, %rbx
+	/* which leaves the x87 stack as it was: here, and in the next fiber, it is empty */
+	fninit
 	/* the C ABI's control words: the fiber may have changed them */
 	pushq	$0
 	pushq	$0x1f80
