@@ -75,7 +75,10 @@ struct gs_panic_state {
 	bool returned;		     /* an exit that ends as if the fiber's function returned */
 	bool recovered;
 	bool repanicked; /* recovered, then raised again with the same text */
-	int npcs;	 /* the backtrace, kept before a frame went; 0 all stand */
+	struct scope
+		*scope; /* of the deferred call that runs on its behalf: where that recovers to */
+	uint64_t under; /* and what it was made under */
+	int npcs;	/* the backtrace, kept before a frame went; 0 all stand */
 	void *pcs[MAX_FRAMES];
 	char text[1024];
 };
@@ -366,10 +369,14 @@ static _Noreturn void unwind(struct unwind *u);
 static void run_newest(struct unwind *u)
 {
 	struct gs_panic_state *p = u->now;
+	struct scope *scope;
 	struct gs_deferred d;
+	uint64_t under;
 
 	if (!take(u, &d))
 		return;
+	p->scope = scope = d.scope;
+	p->under = under = d.under;
 	/* what it defers itself, without a scope of its own, is next */
 	u->scope = NULL;
 	u->place = d.place;
@@ -377,17 +384,27 @@ static void run_newest(struct unwind *u)
 	/* a panic or exit in it did not come back here: p is still the newest */
 	if (!p->recovered)
 		return;
-	while (u->now && u->now->serial > d.under && !u->now->exit) {
-		if (!u->now->link && !d.scope) {
-			/* the last, and no function to return from but the fiber's */
-			u->now->exit = u->now->returned = true;
-			u->now->recovered = false;
-			break;
+	for (;;) {
+		while (u->now && u->now->serial > under && !u->now->exit) {
+			if (!u->now->link && !scope) {
+				/* the last, and no function to return from but the fiber's */
+				u->now->exit = u->now->returned = true;
+				u->now->recovered = false;
+				break;
+			}
+			drop_newest(u);
 		}
-		drop_newest(u);
+		/*
+		 * It was made by a deferred call that had recovered from an older panic before
+		 * it panicked itself: that call has returned now.
+		 */
+		if (scope || !u->now || u->now->exit || !u->now->recovered)
+			break;
+		scope = u->now->scope;
+		under = u->now->under;
 	}
-	if (d.scope && (!u->now || u->now->serial <= d.under))
-		leave_scope(u, d.scope);
+	if (scope && (!u->now || u->now->serial <= under))
+		leave_scope(u, scope);
 	unwind(u);
 }
 

@@ -178,6 +178,21 @@ static void defers_after_recover(void *arg)
 	gs_panic("p1");
 }
 
+/* the last of it is recovered in what the first one's recoverer deferred */
+static void recover_defer_and_panic(void *arg)
+{
+	recover_say(arg);
+	gs_defer(recover_say, NULL);
+	gs_panic("p2");
+}
+
+static void recovers_both(void *arg)
+{
+	gs_defer(say, "a");
+	gs_defer(recover_defer_and_panic, NULL);
+	gs_panic("p1");
+}
+
 static void order_main(void *arg)
 {
 	TRACES(returns, "0c[nil]ba");
@@ -191,6 +206,7 @@ static void order_main(void *arg)
 	TRACES(panic_at_end, "x[p2]a");
 	TRACES(panics_after_recover, "[p1][p2]a");
 	TRACES(defers_after_recover, "[p1]x[p2]a");
+	TRACES(recovers_both, "[p1][p2]a");
 }
 
 /* deferred calls run last in first out at return, exit and panic; nesting as in Go */

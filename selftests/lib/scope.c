@@ -250,6 +250,29 @@ static void again(void *arg)
 	note(".");
 }
 
+/* a call that has recovered panics; what it deferred recovers that: the function returns */
+static void recover_defer_and_panic(void *arg)
+{
+	recover_say(arg);
+	gs_defer(recover_say, NULL);
+	gs_panic("p2");
+}
+
+static int recovers_both(void)
+{
+	GS_DEFER_SCOPE;
+	gs_defer(recover_defer_and_panic, NULL);
+	gs_panic("p1");
+}
+
+static void both(void *arg)
+{
+	GS_DEFER_SCOPE;
+	gs_defer(say, "a");
+	CHECK_EQ(recovers_both(), 0);
+	note(".");
+}
+
 /* gs_exit cannot be recovered from: the function does not return */
 static void stays_exit(void)
 {
@@ -294,6 +317,7 @@ static void order_main(void *arg)
 	TRACES(nested, "M2[p]1-M2[p]1z");
 	TRACES(inside, "[p2][p1].");
 	TRACES(again, "[p1][p2].");
+	TRACES(both, "[p1][p2].a");
 	TRACES(exit_goes_on, "[p2]end");
 	TRACES(library, "[send on closed channel]");
 }
