@@ -123,6 +123,7 @@ static struct core todo = STATIC_CORE(todo);
 
 /* What all contexts share that were cancelled before anybody asked for their channel. */
 static struct gs_chan closed_chan = {.flags = GS_CHAN_F_CLOSED, .refs = 1};
+GS_LOCK_FORKS(closed_chan_lock, closed_chan.lock);
 
 static inline struct core *core_of(gs_context *ctx)
 {

@@ -9,6 +9,7 @@
 #include <gsched/local.h>
 #include <gsched/runtime.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch.h"
@@ -99,10 +100,20 @@ static void __attribute__((noinline)) end_storage(struct gs_fiber *f)
 	gs_local_drop(f);
 }
 
+/* In the child of a fork the end of the last thread is the process's. */
+static void __attribute__((noinline)) not_in_child(void)
+{
+	if (!gs_arch_self())
+		exit(0);
+}
+
 static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
 {
 	struct gs_fiber_cold *cold = f->cold;
+	const struct gs_worker *w;
 
+	if (gs_unlikely(f->local || f->own || cold->done))
+		not_in_child();
 	if (gs_unlikely(f->local || f->own)) {
 		/* to be known if a destructor calls gs_exit */
 		if (returned)
@@ -118,7 +129,9 @@ static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
 		else /* its gs_run waits for a return that will not come */
 			gs_fetch_add_seq(&gs_mains_left, 1);
 	}
-	gs_enter();
+	w = gs_enter();
+	if (gs_unlikely(!w))
+		exit(0);
 	gs_sched_die(commit_dead);
 }
 
@@ -138,8 +151,10 @@ _Noreturn void gs_fiber_main(struct gs_fiber *f)
 	f->local = NULL;
 	gs_leave_worker();
 	f->fn(arg);
-	if (gs_unlikely(f->unwinds))
+	if (gs_unlikely(f->unwinds)) {
+		not_in_child();
 		exit_hook(f->cold->unwind);
+	}
 	finish(f, true);
 }
 

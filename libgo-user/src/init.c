@@ -50,7 +50,8 @@ bool gs_alone HOT;
 uint32_t gs_excess HOT;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
-static int start_error; /* start_lock */
+static int start_error;	 /* start_lock */
+static bool start_begun; /* start_lock */
 
 static int choose_backend(const struct gs_config *c, const struct gs_backend **be)
 {
@@ -234,18 +235,35 @@ static int start(void)
 	return 0;
 }
 
+/* In the child of a fork: another thread may have had the lock, and be half way. */
+static void forked_at_start(void)
+{
+	start_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	if (start_begun)
+		start_error = -EPERM;
+}
+
+static void register_forked(void)
+{
+	pthread_atfork(NULL, NULL, forked_at_start);
+}
+
 int gs_rt_start(void)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int r = 0;
 
 	/* not gs_be, which is there before the poller and the workers are */
 	if (gs_load_acquire(&gs_started))
 		return 0;
+	pthread_once(&once, register_forked);
 	pthread_mutex_lock(&start_lock);
 	if (!gs_started) {
 		/* one try: half-started threads are not taken back */
-		if (!start_error)
+		if (!start_error) {
+			start_begun = true;
 			start_error = start();
+		}
 		r = start_error;
 	}
 	pthread_mutex_unlock(&start_lock);

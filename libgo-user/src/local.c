@@ -229,7 +229,10 @@ static int call(void (*destroy)(void *), void *value)
 
 bool gs_local_any(void)
 {
-	return self()->local;
+	const struct gs_fiber *f = self();
+
+	/* NULL: in the child of a fork its values are the thread's */
+	return f && f->local;
 }
 
 void gs_local_end(struct gs_fiber *f)

@@ -385,8 +385,7 @@ static int look_up(struct sock *s, const struct gs_network *net, const char *to,
 	r = gs_go_attr(&attr, lookup_run, l);
 	if (r) {
 		free(l);
-		/* in the child of a fork no fiber starts: this thread waits for the answer */
-		return r == -EPERM ? gs_resolve(net, to, false, NULL, found) : r;
+		return r;
 	}
 	do {
 		struct gs_pd_turn turn = gs_pd_begin(s->pd);

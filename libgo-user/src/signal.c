@@ -298,9 +298,17 @@ static void forked(void)
 	inflight = 0;
 }
 
-static void register_forked(void)
+static void register_once(void)
 {
 	pthread_atfork(NULL, NULL, forked);
+}
+
+/* Before the lock is taken for the first time. */
+static void register_forked(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, register_once);
 }
 
 /* What is there now is kept, if it is the program's. Lock held. */
@@ -431,7 +439,6 @@ static bool want_less(const gs_chan *c, uint64_t less)
 
 int gs_signal_notify(gs_chan *c, int sig)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct sink *s, *new, **at = &sinks;
 	int r;
 
@@ -448,7 +455,7 @@ int gs_signal_notify(gs_chan *c, int sig)
 	new = calloc(1, sizeof(*new));
 	if (!new)
 		return -ENOMEM;
-	pthread_once(&once, register_forked);
+	register_forked();
 	gs_store_relaxed(&owner, gs_syscall3(SYS_getpid, 0, 0, 0));
 	gs_rt_enter();
 	gs_lock_acquire(&lock);
@@ -479,6 +486,7 @@ static void less(const gs_chan *c, uint64_t bits, void (*instead)(int sig), int 
 {
 	bool any;
 
+	register_forked();
 	gs_mutex_lock(&lessening);
 	gs_rt_enter();
 	gs_lock_acquire(&lock);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <gsched.h>
 #include <pthread.h>
+#include <stdio_ext.h>
 
 #include "util.h"
 
@@ -237,7 +238,8 @@ static void what_there_was(void)
 	gs_context_unref(had.ctx);
 	CHECK(gs_pool_get(&had.pool) != NULL);
 	gs_pool_clear(&had.pool);
-	CHECK_EQ(gs_conn_sendto(had.conn, "x", 1, "localhost:9"), 1);
+	CHECK_EQ(gs_conn_sendto(had.conn, "x", 1, "localhost:9"), -EPERM);
+	CHECK_EQ(gs_conn_sendto(had.conn, "x", 1, "127.0.0.1:9"), 1);
 	CHECK_EQ(gs_conn_close(had.conn), 0);
 	/* its file is the parent's */
 	CHECK_EQ(gs_conn_close(had.unix_conn), 0);
@@ -410,6 +412,39 @@ static void sleeps(void *arg)
 	gs_wg_done(&had.wg);
 }
 
+static void uses_signals(void *arg)
+{
+	while (LOAD(at_work)) {
+		gs_signal_ignore(SIGUSR2);
+		gs_signal_reset(SIGUSR2);
+		gs_yield();
+	}
+	gs_wg_done(&had.wg);
+}
+
+/* They have one channel, which is closed. */
+static gs_context *cancelled(void)
+{
+	gs_cancel cancel;
+	gs_context *ctx = gs_with_cancel(gs_background(), &cancel);
+
+	gs_cancel_call(&cancel);
+	return ctx;
+}
+
+static void receives(void *arg)
+{
+	gs_context *ctx = cancelled();
+
+	while (LOAD(at_work)) {
+		for (int i = 0; i < 10000; i++)
+			gs_chan_recv(gs_context_done(ctx), NULL);
+		gs_yield();
+	}
+	gs_context_unref(ctx);
+	gs_wg_done(&had.wg);
+}
+
 static void uses_tables(void *arg)
 {
 	while (LOAD(at_work)) {
@@ -430,6 +465,7 @@ static void uses_tables(void *arg)
 static void midst_child(void)
 {
 	gs_pool pool = {0};
+	gs_context *ctx;
 
 	alarm((unsigned int)(ut_limit(5 * SEC) / SEC));
 	CHECK(gs_timer_stop(had.due_late_func));
@@ -438,6 +474,10 @@ static void midst_child(void)
 	gs_context_unref(had.ctx);
 	gs_pool_put(&pool, &pool);
 	gs_pool_clear(&pool);
+	CHECK_EQ(gs_signal_reset(SIGUSR2), 0);
+	ctx = cancelled();
+	CHECK(!gs_chan_recv(gs_context_done(ctx), NULL));
+	gs_context_unref(ctx);
 	_exit(ut_failed ? 1 : 7);
 }
 
@@ -449,13 +489,16 @@ static void forks_in_the_midst(void *arg)
 	had.due_late_func = gs_after_func(3600 * SEC, never, NULL);
 	had.ctx = gs_with_timeout(gs_background(), 3600 * SEC, &had.cancel);
 	had.hook = gs_context_after_func(had.ctx, never, NULL);
-	gs_wg_add(&had.wg, 4 + 50 + 2);
+	gs_wg_add(&had.wg, 4 + 50 + 2 + 1 + 2);
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(gs_go(uses_timers, NULL), 0);
 	for (int i = 0; i < 50; i++)
 		CHECK_EQ(gs_go(sleeps, NULL), 0);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(gs_go(uses_tables, NULL), 0);
+	CHECK_EQ(gs_go(uses_signals, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(gs_go(receives, NULL), 0);
 	for (long i = 0; i < n && !ut_failed; i++) {
 		pid_t pid = fork();
 
@@ -478,6 +521,99 @@ TEST(in_the_midst)
 {
 	ut_set_procs(2);
 	RUN(forks_in_the_midst, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
+/* The child's fiber returns                                                   */
+
+static int returned; /* atomic */
+
+static void returns_in_child(void *arg)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		/* what the harness has not written yet */
+		__fpurge(stdout);
+		__fpurge(stderr);
+		return;
+	}
+	CHECK_EQ(status_of(pid), 0);
+	ADD(returned, 1);
+}
+
+static void returning_main(void *arg)
+{
+	const struct gs_attr own = {.flags = GS_OWN_TLS};
+	gs_waitgroup wg = {0};
+
+	CHECK_EQ(gs_go(returns_in_child, NULL), 0);
+	CHECK_EQ(gs_wg_go(&wg, returns_in_child, NULL), 0);
+	gs_wg_wait(&wg);
+	if (gs_go_attr(&own, returns_in_child, NULL))
+		ADD(returned, 1); /* there is no such thing here */
+	UNTIL(LOAD(returned) == 3);
+	returns_in_child(NULL);
+}
+
+/* as the last thread of a process: its end is the process's, with status 0 */
+TEST(child_returns)
+{
+	RUN(returning_main, NULL);
+	EXPECT_EQ(4, LOAD(returned));
+}
+
+/* ------------------------------------------------------------------------- */
+/* While the runtime starts                                                    */
+
+static void started_meanwhile(void *arg)
+{
+	ADD(returned, 1);
+}
+
+static void *forks_meanwhile(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+		int r;
+
+		if (pid == 0) {
+			alarm((unsigned int)(ut_limit(5 * SEC) / SEC));
+			r = gs_go(started_meanwhile, NULL);
+			_exit(r == 0 || r == -EPERM ? 7 : 1);
+		}
+		CHECK_EQ(status_of(pid), 7 << 8);
+	}
+	return NULL;
+}
+
+static void start_and_fork(void *arg)
+{
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, forks_meanwhile, NULL), 0);
+	usleep((useconds_t)(intptr_t)arg);
+	CHECK_EQ(gs_go(started_meanwhile, NULL), 0);
+	pthread_join(t, NULL);
+	UNTIL(LOAD(returned) == 1);
+	_exit(ut_failed);
+}
+
+/* a fork by another thread, while one is about to start the runtime */
+TEST(while_it_starts)
+{
+#ifdef UT_TSAN
+	SKIP(return, "TSan has no threads in the child of a fork");
+#endif
+	for (intptr_t i = 0; i < ut_count(30, 10); i++) {
+		struct ut_child *c = ut_child_run(start_and_fork, (void *)(i * 100), 30 * SEC);
+
+		EXPECT_EQ(0, c->status)
+		{
+			TH_LOG("%s", c->err);
+		}
+		free(c);
+	}
 }
 
 static void late_starter(void *arg)

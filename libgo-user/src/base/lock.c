@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/lock.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "base/syscall.h"
@@ -54,11 +55,11 @@ void gs_lock_slow(struct gs_lock *l)
 }
 
 /* Made by the linker; none if no object with such a lock is linked. */
-extern struct gs_lock *const __start_gs_locks[] __attribute__((weak, visibility("hidden")));
-extern struct gs_lock *const __stop_gs_locks[] __attribute__((weak, visibility("hidden")));
+extern const struct gs_lock_forks __start_gs_locks[] __attribute__((weak, visibility("hidden")));
+extern const struct gs_lock_forks __stop_gs_locks[] __attribute__((weak, visibility("hidden")));
 
 void gs_locks_forked(void)
 {
-	for (struct gs_lock *const *l = __start_gs_locks; l != __stop_gs_locks; l++)
-		gs_store_relaxed(&(*l)->word, 0);
+	for (const struct gs_lock_forks *l = __start_gs_locks; l != __stop_gs_locks; l++)
+		memset(l->lock, 0, l->size);
 }

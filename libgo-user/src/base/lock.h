@@ -12,6 +12,7 @@
 #define GS_BASE_LOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/atomic.h"
@@ -58,8 +59,13 @@ static inline __attribute__((always_inline)) void gs_lock_release_for(struct gs_
  * had it. For what is whole between any two stores under it, or what forked() makes anew.
  */
 #define GS_LOCK_FORKS(name, lock)                                                                  \
-	static struct gs_lock *const name GS_KEPT                                                  \
-		__attribute__((used, section("gs_locks"))) = &(lock)
+	static const struct gs_lock_forks name GS_KEPT                                             \
+		__attribute__((used, section("gs_locks"))) = {&(lock), sizeof(lock)}
+
+struct gs_lock_forks {
+	void *lock; /* a gs_lock or a gs_biased: zero is free */
+	size_t size;
+};
 
 /* Also by linkers that drop a section that only its bounds refer to. */
 #if __has_attribute(retain)
