@@ -132,6 +132,9 @@ static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
 	w = gs_enter();
 	if (gs_unlikely(!w))
 		exit(0);
+	/* or the next fiber on this worker would have it raised */
+	if (gs_unlikely(w->slot->depth != 1))
+		gs_panic("gsched: fiber ends between gs_nopreempt_begin and gs_nopreempt_end");
 	gs_sched_die(commit_dead);
 }
 

@@ -400,6 +400,39 @@ TEST(nopreempt_park_panics)
 	}
 }
 
+static void end_inside(void *arg)
+{
+	gs_nopreempt_begin();
+	if (arg)
+		gs_exit();
+}
+
+static void receive(void *arg)
+{
+	gs_sleep(MS);
+	_exit(50);
+}
+
+static void run_end_inside(void *arg)
+{
+	ut_set_procs(1);
+	gs_go(end_inside, arg);
+	gs_run(receive, NULL);
+	_exit(51);
+}
+
+/* and so does the end of a fiber, which would leave it to the next one */
+TEST(nopreempt_end_panics)
+{
+	for (long i = 0; i < 2; i++) {
+		struct ut_child *c = ut_child_run(run_end_inside, (void *)i, 20 * SEC);
+
+		EXPECT_EQ(2, c->status);
+		EXPECT_SAYS(c, "fiber ends between gs_nopreempt_begin");
+		free(c);
+	}
+}
+
 /* ------------------------------------------------------------------------- */
 /* No hint at all                                                              */
 
