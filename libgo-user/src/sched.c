@@ -436,14 +436,19 @@ static inline bool on_signal_stack(const struct gs_worker *w)
 	return (uintptr_t)__builtin_frame_address(0) - (uintptr_t)w->signal_stack < w->signal_size;
 }
 
+static inline void not_in_handler(const struct gs_worker *w)
+{
+	if (gs_unlikely(on_signal_stack(w)))
+		gs_panic("gsched: fiber parks in a signal handler");
+}
+
 void gs_park_on(struct gs_worker *w, gs_commit_fn commit, void *arg, enum gs_wait reason)
 {
 	if (!w) {
 		park_thread(&thread_fiber, commit, arg);
 		return;
 	}
-	if (gs_unlikely(on_signal_stack(w)))
-		gs_panic("gsched: fiber parks in a signal handler");
+	not_in_handler(w);
 	if (gs_unlikely(w->slot->depth != 1))
 		gs_panic("gsched: fiber parks between gs_nopreempt_begin and gs_nopreempt_end");
 	park_fiber(w, commit, arg, reason, false);
@@ -695,6 +700,8 @@ void __attribute__((noinline, cold)) gs_enter_slow(struct gs_slot *slot)
 	set_proc(w, 0);
 	if (slot->depth != 1)
 		return; /* in gs_nopreempt: goes on without, touches nothing of a proc */
+	/* another worker would go on with it, on this one's stack for signals */
+	not_in_handler(w);
 	park_fiber(w, commit_global, NULL, GS_WAIT_PROC, false);
 }
 

@@ -1026,6 +1026,12 @@ static void park_in_handler(int sig)
 	case 2:
 		gs_chan_recv(nobody_sends, NULL);
 		break;
+	case 3:
+		/* long enough for its proc to go to another: it would have to be queued */
+		usleep(100000);
+		gs_id();
+		gs_nopreempt_begin();
+		break;
 	default:
 		gs_mutex_lock(&held);
 	}
@@ -1064,7 +1070,7 @@ TEST(handler_park_panics)
 #ifdef UT_TSAN
 	SKIP(return, "TSan calls handlers on the fiber's stack");
 #endif
-	for (intptr_t i = 0; i < 4; i++) {
+	for (intptr_t i = 0; i < 5; i++) {
 		struct ut_child *c = ut_child_run(run_handler_parks, (void *)i, 20 * SEC);
 
 		EXPECT_EQ(2, c->status);
