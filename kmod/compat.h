@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 #include <linux/sched/jobctl.h>
 #include <linux/task_work.h>
+#include <linux/time_namespace.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 
@@ -30,6 +31,22 @@
 #define GSCHED_SIGURG	0
 #define gsched_task_work_add(task, work)	((void)(work), -EOPNOTSUPP)
 #endif
+
+/*
+ * The caller's CLOCK_MONOTONIC may be that of a time namespace: the host's time for its
+ * deadline. timens_ktime_to_host() does that, but not for modules.
+ */
+static inline ktime_t gsched_deadline(u64 deadline)
+{
+	s64 at = min_t(u64, deadline, KTIME_MAX), offset;
+	struct timespec64 ts = {};
+
+	timens_add_monotonic(&ts);
+	offset = timespec64_to_ns(&ts);
+	if (offset > 0)
+		return at == KTIME_MAX ? at : max_t(s64, at - offset, 0);
+	return at > KTIME_MAX + offset ? KTIME_MAX : at - offset;
+}
 
 /* For current in sched_out: did it leave the run queue? */
 static inline bool gsched_dequeued(void)

@@ -239,7 +239,7 @@ void gsched_worker_free(struct gsched_worker *worker)
  */
 int gsched_worker_wait(struct gsched_worker *worker, u64 deadline)
 {
-	ktime_t expires = min_t(u64, deadline, KTIME_MAX);
+	ktime_t expires = gsched_deadline(deadline);
 	int err;
 
 	for (;;) {

@@ -476,6 +476,68 @@ TEST_F(park, latched_exit)
 }
 
 /*
+ * Deadlines are the caller's CLOCK_MONOTONIC, also in a time namespace.
+ */
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/* In the namespace: 0 if PARK gave up when it was time, soon after. */
+static int parks(int64_t wait)
+{
+	uint64_t at;
+	struct ktx k;
+	long r;
+
+	k_open(&k, 1);
+	if (k_attach(&k) < 0)
+		return 2;
+	at = now_ns() + wait;
+	r = k_park(&k, 0, at);
+	if (r != -ETIMEDOUT)
+		return 3;
+	if (now_ns() < at)
+		return 4;
+	return now_ns() < at + wait_ns() ? 0 : 5;
+}
+
+/* Its exit status; 77: no such namespaces here. */
+static int parks_in_time_namespace(const char *offset, int64_t wait)
+{
+	int status, fd;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		if (unshare(CLONE_NEWTIME))
+			_exit(77);
+		fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+		if (write(fd, offset, strlen(offset)) < 0)
+			_exit(78);
+		/* the next child is in it */
+		pid = fork();
+		if (!pid) {
+			alarm(30);
+			_exit(parks(wait));
+		}
+		waitpid(pid, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 79);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 80;
+}
+
+TEST(time_namespace)
+{
+	if (access("/proc/self/ns/time", F_OK))
+		SKIP(return, "no time namespaces");
+	/* a container that was moved from a machine that has been up longer, or shorter */
+	EXPECT_EQ(0, parks_in_time_namespace("monotonic 10000 0\n", 20000000));
+	EXPECT_EQ(0, parks_in_time_namespace("monotonic -1 0\n", 500000000));
+}
+
+/*
  * PARK_TO (6).
  */
 
