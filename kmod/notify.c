@@ -102,7 +102,7 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 {
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 	unsigned int state = READ_ONCE(current->__state);
-	bool comes_back;
+	bool comes_back = !(current->flags & PF_EXITING) && current->mm == worker->context->mm;
 
 	if (state == TASK_DEAD) {
 		gsched_inject(GSCHED_POINT_LEAVE);
@@ -110,7 +110,8 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 		irq_work_queue(&worker->dead);
 		return;
 	}
-	if (worker->proc == GSCHED_NONE || !gsched_dequeued())
+	/* Who does not come back may have been granted one. */
+	if ((worker->proc == GSCHED_NONE && comes_back) || !gsched_dequeued())
 		return;
 	/*
 	 * Job control, debuggers and freezers stop a thread: it is not blocked. Nor is it
@@ -123,7 +124,6 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 		WRITE_ONCE(worker->off, true);
 		return;
 	}
-	comes_back = !(current->flags & PF_EXITING) && current->mm == worker->context->mm;
 	gsched_proc_handoff(worker, comes_back);
 }
 

@@ -648,11 +648,24 @@ int gsched_proc_acquire(struct gsched_worker *worker)
 	return p != GSCHED_NONE ? p : -EAGAIN;
 }
 
+/*
+ * It will not PARK again: what is latched for it goes by the hand-off rule. By name, so
+ * without GSCHED_GRANT_SPIN, see note_grant(). It holds no proc.
+ */
+static void drop_grant(struct gsched_worker *worker)
+{
+	if (worker->grant == GSCHED_NONE)
+		return;
+	take_grant(worker);
+	wake_later(offer(worker->context, put_proc(worker)));
+}
+
 /**
- * gsched_proc_handoff() - a worker that holds a proc blocks (5)
- * @worker: of the current thread, which is being switched out
+ * gsched_proc_handoff() - a worker blocks (5)
+ * @worker: of the current thread, which is being switched out; it holds a proc, or does not
+ *	come back
  * @comes_back: it will return to user mode of this program: obey its depth, and
- *	find it a proc then
+ *	find it a proc then. Else what was latched for it is given away, too (13)
  *
  * Under the run queue's lock, interrupts off.
  */
@@ -664,12 +677,14 @@ void gsched_proc_handoff(struct gsched_worker *worker, bool comes_back)
 
 	lockdep_assert_irqs_disabled();
 	raw_spin_lock(&context->lock);
-	trace_gsched_block(worker, worker->proc, kept);
+	if (worker->proc != GSCHED_NONE)
+		trace_gsched_block(worker, worker->proc, kept);
 	if (kept) {
 		gsched_debug_count(worker, GSCHED_DEPTH_BLOCKS);
 		WRITE_ONCE(worker->off, true);
 	} else {
-		gsched_debug_count(worker, GSCHED_BLOCKS);
+		if (worker->proc != GSCHED_NONE)
+			gsched_debug_count(worker, GSCHED_BLOCKS);
 		worker->away = comes_back;
 		x = offer(context, put_proc(worker));
 		if (x) {
@@ -679,6 +694,8 @@ void gsched_proc_handoff(struct gsched_worker *worker, bool comes_back)
 		}
 		/* Under the lock: x could wake, exit and be freed before. */
 		wake_later(x);
+		if (!comes_back)
+			drop_grant(worker);
 	}
 	raw_spin_unlock(&context->lock);
 }
@@ -907,10 +924,6 @@ void gsched_proc_leave(struct gsched_worker *worker)
 	WRITE_ONCE(context->header->workers, --context->nworkers);
 	worker->away = false;
 	wake_later(offer(context, put_proc(worker)));
-	if (worker->grant != GSCHED_NONE) {
-		/* Latched, so by name: without GSCHED_GRANT_SPIN, see note_grant(). */
-		take_grant(worker);
-		wake_later(offer(context, put_proc(worker)));
-	}
+	drop_grant(worker);
 	raw_spin_unlock_irqrestore(&context->lock, flags);
 }

@@ -118,6 +118,35 @@ TEST_F(life, blocks_in_exit)
 	EXPECT_TRUE(k_idle_exact(&self->k, 1));
 }
 
+/* And what was latched for it, which it does not come to take. */
+TEST_F(life, latched_and_blocks_in_exit)
+{
+	struct puppet c;
+	char *page;
+	int uffd;
+
+	ASSERT_EQ(0, pipe(pipe_fd));
+	uffd = k_uffd(&page, 4096);
+	ASSERT_LE(0, uffd);
+	puppet_new(&c, &self->k);
+	ASSERT_EQ(0, puppet_run(&self->a, order_open_pipe_again, 0));
+	EXPECT_EQ(1, k_unpark(&self->k, GSCHED_UNPARK_WORKER, self->a.w));
+	EXPECT_EQ(self->a.w + 1, self->k.p[1].owner);
+	puppet_start(&c, order_write_pipe, (long)page);
+	ASSERT_TRUE(until(puppet_asleep(&c)));
+
+	puppet_end(&self->a);
+	EXPECT_TRUE(until(self->k.p[1].owner == GSCHED_OWNER_IDLE));
+	EXPECT_TRUE(until(k_idle_exact(&self->k, 2)));
+	/* One block, of one proc; it is blocked still. */
+	EXPECT_EQ(1, self->a.slot->blocks);
+	EXPECT_EQ(3, self->k.h->workers);
+	EXPECT_EQ(0, k_uffd_fill(uffd, page) < 0);
+	EXPECT_EQ(1, puppet_finish(&c));
+	EXPECT_TRUE(until(self->k.h->workers == 2));
+	EXPECT_TRUE(k_idle_exact(&self->k, 2));
+}
+
 static long order_read(struct puppet *p, long unused)
 {
 	char c;
