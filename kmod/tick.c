@@ -245,8 +245,9 @@ void gsched_tick_back(struct gsched_worker *worker)
  * gsched_tick_start() - TICK: user space queued a fiber while the tick stood
  * @context: the context
  *
- * Whoever has had his slice while nobody waited gives way now. When he queued that fiber
- * himself, it runs before he can go on to block: no thread need be woken for it.
+ * Whoever has been seen, and has had his slice since while nobody waited, gives way now. When
+ * he queued that fiber himself, it runs before he can go on to block: no thread need be woken
+ * for it. Whoever was scheduled while the tick stood begins his slice now.
  */
 void gsched_tick_start(struct gsched_context *context)
 {

@@ -210,19 +210,21 @@
  * GSCHED_PREEMPT comes by the same upcall, to a worker whose fiber has run a
  * whole slice while there is demand a, b or c for its proc and a stand-by to
  * serve it (or bound fibers wait: PARK_TO needs none), or at once to the owner
- * of the proc named by KICK. A fiber has run since proc.tick last changed, or
- * since its worker came back to a proc from a block. The module looks eight
+ * of the proc named by KICK. A fiber has run since a look first saw that proc.tick had
+ * changed, or since its worker came back to a proc from a block. The module looks eight
  * times a slice, but not more often than every 100 us: a slice is that much
  * shorter or longer. While header.bound_runnable is not 0 a third of a slice is
  * enough.
  *
  * It looks only while somebody waits, at once when TICK says so: whoever has had
- * his slice alone gives way then. header.ticking says that it does look; it
- * lowers the word when it found no demand for any proc that is held, fences,
- * and looks once more; while procs_used is 1, and the proc is held, in its owner's thread,
- * on the way to user mode. Step (4) of Enqueue pairs with that. A worker that gets
- * a proc for which there is demand starts the tick, too. So a lone fiber is
- * never disturbed, and fibers that wait never depend on anybody's call.
+ * his slice alone since a look saw him gives way then; whom none has seen, because
+ * he was scheduled while the tick stood, begins his slice then. header.ticking says
+ * that it does look; it lowers the word when it found no demand for any proc that
+ * is held, fences, and looks once more; while procs_used is 1, and the proc is held,
+ * in its owner's thread, on the way to user mode. Step (4) of Enqueue pairs with
+ * that. A worker that gets a proc for which there is demand starts the tick, too.
+ * So a lone fiber is never disturbed, and fibers that wait never depend on anybody's
+ * call.
  * Without a trampoline nobody is told, and header.ticking is 1 for ever.
  *
  * GSCHED_F_SIGURG in place of GSCHED_F_UPCALL: this kernel cannot redirect (or the
