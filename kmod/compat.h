@@ -48,6 +48,25 @@ static inline ktime_t gsched_deadline(u64 deadline)
 	return at > KTIME_MAX + offset ? KTIME_MAX : at - offset;
 }
 
+/*
+ * It will not go to user mode again. PF_EXITING comes later than it may sleep, for io_uring's
+ * workers and for a lock of cgroups; the other one is the first that do_exit() sets.
+ */
+static inline bool gsched_exiting(const struct task_struct *task)
+{
+	return READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP);
+}
+
+/* Does it run? Switched out, preempted or not, it does not. */
+static inline bool gsched_on_cpu(const struct task_struct *task)
+{
+#ifdef CONFIG_SMP
+	return READ_ONCE(task->on_cpu);
+#else
+	return task == current;
+#endif
+}
+
 /* For current in sched_out: did it leave the run queue? */
 static inline bool gsched_dequeued(void)
 {

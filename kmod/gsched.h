@@ -227,8 +227,9 @@ enum gsched_parked {
  * @aborted: O, its thread's rseq section was aborted for the upcall that is due; cleared
  *	with it
  * @refused: L writes, its thread reads without: PREEMPT is due since an upcall was refused
- * @off: its own thread writes: true without L, on its way out of the CPU, false under L; the
- *	tick reads it under L: it keeps its proc, but is stopped, frozen or asleep
+ * @off: true: the tick does not watch it, for it keeps its proc but does not run. Its own
+ *	thread writes true without L, on its way out of the CPU, stopped, frozen or asleep,
+ *	and false under L; the tick both under L. A lost true is set at the next look
  * @parked: L, enum gsched_parked
  * @standby: L, place on context->standbys
  * @wake: wakes @task where the scheduler's locks are held; queued under L only

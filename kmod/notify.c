@@ -73,7 +73,7 @@ static void sched_in_sigurg(struct gsched_worker *worker)
 
 	if (other_program(worker)) {
 		leave(worker);
-	} else if (worker->away && !(current->flags & PF_EXITING)) {
+	} else if (worker->away && !gsched_exiting(current)) {
 		local_irq_save(flags);
 		gsched_proc_return(worker);
 		local_irq_restore(flags);
@@ -85,7 +85,9 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 
 	gsched_inject(GSCHED_POINT_IN);
-	if (worker->off)
+	/* Pairs with the one in the tick's look(): this CPU's note that it runs comes first. */
+	smp_mb();
+	if (READ_ONCE(worker->off))
 		gsched_tick_back(worker);
 	if (worker->context->sigurg) {
 		sched_in_sigurg(worker);
@@ -102,7 +104,7 @@ static void sched_out(struct preempt_notifier *notifier, struct task_struct *nex
 {
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 	unsigned int state = READ_ONCE(current->__state);
-	bool comes_back = !(current->flags & PF_EXITING) && current->mm == worker->context->mm;
+	bool comes_back = !gsched_exiting(current) && current->mm == worker->context->mm;
 
 	if (state == TASK_DEAD) {
 		gsched_inject(GSCHED_POINT_LEAVE);

@@ -342,7 +342,7 @@ static struct gsched_worker *find_worker(struct gsched_context *context, u32 id)
 {
 	struct gsched_worker *x = gsched_context_worker(context, id);
 
-	return x && !(READ_ONCE(x->task->flags) & PF_EXITING) ? x : NULL;
+	return x && !gsched_exiting(x->task) ? x : NULL;
 }
 
 /*
@@ -408,7 +408,7 @@ int gsched_proc_resize(struct gsched_context *context, u32 nproc)
 	context->nproc = nproc;
 	WRITE_ONCE(context->header->nproc, nproc);
 	if (nproc > context->procs_used) {
-		context->procs_used = nproc;
+		WRITE_ONCE(context->procs_used, nproc);
 		WRITE_ONCE(context->header->procs_used, nproc);
 	}
 	for (p = nproc; p < old; p++)

@@ -57,6 +57,25 @@ static u64 slice_ns(const struct gsched_context *context)
 	return slice;
 }
 
+/*
+ * Who does not run cannot give way, be it stopped, preempted, or out of its cgroup's time:
+ * a timer of its own would take from others what it may not have. See gsched_tick_back().
+ */
+static bool runs(struct gsched_worker *worker)
+{
+	if (READ_ONCE(worker->off))
+		return false;
+	if (gsched_on_cpu(worker->task))
+		return true;
+	WRITE_ONCE(worker->off, true);
+	/* Pairs with the one in sched_in(): it sees that, or we see that it runs. */
+	smp_mb();
+	if (!gsched_on_cpu(worker->task))
+		return false;
+	WRITE_ONCE(worker->off, false);
+	return true;
+}
+
 /* Through the kernel once, to see what it has been told: now if it runs, else then. */
 static void through(struct gsched_worker *worker)
 {
@@ -109,8 +128,7 @@ static bool look(struct gsched_context *context, unsigned int p, u64 now)
 	struct gsched_seen *seen = &context->seen[p];
 	u32 tick;
 
-	/* Who is stopped cannot give way, and need not be watched: see gsched_tick_back(). */
-	if (!worker || READ_ONCE(worker->off))
+	if (!worker || !runs(worker))
 		return false;
 	tick = READ_ONCE(context->procs[p].tick);
 	if (seen->owner != worker->id || seen->tick != tick) {

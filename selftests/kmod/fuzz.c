@@ -255,7 +255,7 @@ static void *hostile_line(void *arg)
 static void on_signal(int sig) {}
 
 /* Is killed, or kills itself: its trampoline may be anything. */
-static void hostile_main(uint32_t seed)
+static void hostile_main(uint32_t seed, bool sigurg)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
 	struct rlimit none = {0};
@@ -270,6 +270,10 @@ static void hostile_main(uint32_t seed)
 	hostile.fd = k_device();
 	if (k_rnd(&seed) % 4 == 0)
 		setup.trampoline = odd_number(&seed) % (1ull << 47);
+	if (sigurg) {
+		setup.features = GSCHED_F_SIGURG;
+		setup.trampoline = setup.trampoline ?: 4096;
+	}
 	setup.slice_ns = odd_number(&seed);
 	if (k_setup_raw(hostile.fd, &setup))
 		_exit(1);
@@ -325,7 +329,7 @@ static bool is_over(pid_t pid)
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
 }
 
-static pid_t start(bool good_one, uint32_t seed)
+static pid_t start(bool good_one, uint32_t seed, bool sigurg)
 {
 	pid_t pid = fork();
 
@@ -333,7 +337,7 @@ static pid_t start(bool good_one, uint32_t seed)
 		return pid;
 	if (good_one)
 		_exit(good_main(50, NULL));
-	hostile_main(seed);
+	hostile_main(seed, sigurg);
 	_exit(0);
 }
 
@@ -351,13 +355,15 @@ TEST(hostile_programs)
 	/* longer where the machine is so slow that the first ones got nowhere */
 	while (now_ns() < end || (*hostile.calls < 10ul * programs && now_ns() < end + wait_ns())) {
 		uint32_t this = k_rnd(&seed);
-		bool sigurg = k_parameter("sigurg", k_rnd(&seed) % 4 ? "N" : "Y");
-		pid_t bad = start(false, this), good_pid = start(true, 0);
+		/* it is told by signals, then */
+		bool sigurg = k_rnd(&seed) % 4 == 0;
+		bool set = k_parameter("sigurg", sigurg ? "Y" : "N");
+		pid_t bad = start(false, this, sigurg), good_pid = start(true, 0, false);
 		uint64_t before = __atomic_load_n(hostile.calls, __ATOMIC_RELAXED);
 		uint64_t begin = now_ns();
 		int status;
 
-		EXPECT_TRUE(sigurg);
+		EXPECT_TRUE(set);
 		/* a second, and on a slow machine until it got somewhere */
 		while (now_ns() < begin + NS_PER_S ||
 		       (__atomic_load_n(hostile.calls, __ATOMIC_RELAXED) < before + 20 &&

@@ -3,6 +3,8 @@
  * How workers, contexts and the module end (13): exit, kill, exec, fork, close,
  * rmmod. Whatever a worker held is handed on, and nothing is left behind.
  */
+#include <linux/io_uring.h>
+#include "disk.h"
 #include "kutil.h"
 #include <sys/resource.h>
 
@@ -145,6 +147,104 @@ TEST_F(life, latched_and_blocks_in_exit)
 	EXPECT_EQ(1, puppet_finish(&c));
 	EXPECT_TRUE(until(self->k.h->workers == 2));
 	EXPECT_TRUE(k_idle_exact(&self->k, 2));
+}
+
+/* The same for one that holds no proc when it blocks there. */
+TEST_F(life, latched_without_proc)
+{
+	struct puppet c, d;
+	char *page;
+	int uffd;
+
+	ASSERT_EQ(0, pipe(pipe_fd));
+	uffd = k_uffd(&page, 4096);
+	ASSERT_LE(0, uffd);
+	puppet_new(&c, &self->k);
+	puppet_new(&d, &self->k);
+	ASSERT_EQ(0, puppet_run(&d, order_open_pipe_again, 0));
+	EXPECT_EQ(1, k_unpark(&self->k, GSCHED_UNPARK_WORKER, d.w));
+	EXPECT_EQ(d.w + 1, self->k.p[1].owner);
+	puppet_start(&c, order_write_pipe, (long)page);
+	ASSERT_TRUE(until(puppet_asleep(&c)));
+
+	puppet_end(&d);
+	EXPECT_TRUE(until(self->k.p[1].owner == GSCHED_OWNER_IDLE));
+	EXPECT_EQ(0, d.slot->blocks);
+	EXPECT_EQ(4, self->k.h->workers);
+	EXPECT_EQ(0, k_uffd_fill(uffd, page) < 0);
+	EXPECT_EQ(1, puppet_finish(&c));
+	EXPECT_TRUE(until(self->k.h->workers == 3));
+	EXPECT_TRUE(k_idle_exact(&self->k, 1));
+}
+
+static struct disk disk;
+
+/* A read that a thread of the ring's waits for in the kernel, not we. */
+static long order_read_by_ring(struct puppet *p, long unused)
+{
+	struct io_uring_params params = {0};
+	int ring = syscall(SYS_io_uring_setup, 1, &params);
+	struct io_uring_sqe *sqe;
+	unsigned int *tail;
+	char *sq;
+
+	if (ring < 0)
+		return -errno;
+	sq = mmap(NULL, params.sq_off.array + sizeof(unsigned int), PROT_READ | PROT_WRITE,
+		  MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
+	sqe = mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring,
+		   IORING_OFF_SQES);
+	if (sq == MAP_FAILED || sqe == MAP_FAILED)
+		return -errno;
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_READ,
+		.flags = IOSQE_ASYNC,
+		.fd = disk.fd,
+		.off = DISK_SIZE / 2,
+		.addr = (uintptr_t)disk.store,
+		.len = 4096,
+	};
+	((unsigned int *)(sq + params.sq_off.array))[0] = 0;
+	tail = (unsigned int *)(sq + params.sq_off.tail);
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	return syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0) == 1 ? 0 : -errno;
+}
+
+/* It waits for that in its exit, long before it takes no signals any more. */
+TEST_F(life, waits_for_ring_in_exit)
+{
+	long r;
+
+	switch (disk_new(&disk)) {
+	case 1:
+		SKIP(return, "no network block devices here");
+	case 0:
+		break;
+	default:
+		ASSERT_EQ(0, errno);
+	}
+	disk_close(&disk);
+	r = puppet_run(&self->a, order_read_by_ring, 0);
+	if (r == -ENOSYS || r == -EPERM) {
+		disk_end(&disk);
+		SKIP(return, "no io_uring here");
+	}
+	EXPECT_EQ(0, r);
+	ASSERT_TRUE(until(disk_held(&disk)));
+	k_queue(&self->k, 0, 1);
+	EXPECT_EQ(1, self->a.slot->depth);
+	/* who joins it waits for the disk, too */
+	puppet_start(&self->a, NULL, 0);
+	EXPECT_TRUE(until(puppet_done(&self->b)));
+	EXPECT_EQ(-ESRCH, k_unpark(&self->k, GSCHED_UNPARK_WORKER, self->a.w));
+	EXPECT_EQ(2, self->k.h->workers);
+	EXPECT_TRUE(disk_held(&disk));
+	disk_open(&disk);
+	pthread_join(self->a.thread, NULL);
+	EXPECT_EQ(0, puppet_finish(&self->b));
+	EXPECT_TRUE(until(self->k.h->workers == 1));
+	EXPECT_TRUE(k_idle_exact(&self->k, 1));
+	disk_end(&disk);
 }
 
 static long order_read(struct puppet *p, long unused)

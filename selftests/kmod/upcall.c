@@ -870,6 +870,43 @@ TEST_F(upcall, stopped_is_not_watched)
 	EXPECT_EQ(0, puppet_finish(&self->a));
 }
 
+/* Nor is one that has no CPU, for others have it, or its cgroup no time. */
+TEST_F(upcall, preempted_is_not_watched)
+{
+	struct sched_param param = {.sched_priority = 1}, zero = {0};
+	struct ktx *k = &self->k;
+	cpu_set_t all, one;
+	long before, after;
+	uint64_t end;
+
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	ASSERT_EQ(0, sched_setaffinity(self->a.tid, sizeof(one), &one));
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	k_queue(k, 0, 1);
+	EXPECT_EQ(0, k_tick(k));
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > 10));
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &param));
+	/* it has been seen without */
+	for (end = now_ns() + 20 * SLICE_NS; now_ns() < end;)
+		;
+	before = k_fdinfo(k, "ticks");
+	for (end = now_ns() + 20 * SLICE_NS; now_ns() < end;)
+		;
+	after = k_fdinfo(k, "ticks");
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &zero));
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(all), &all));
+	EXPECT_EQ(before, after);
+	/* and watched again when it runs */
+	EXPECT_TRUE(until(k_fdinfo(k, "ticks") > after + 10));
+	k_drain(k, 0);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+}
+
 static long order_reschedule(struct puppet *p, long least)
 {
 	uint64_t now, gap;

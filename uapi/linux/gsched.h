@@ -155,7 +155,7 @@
  *
  * 7. UNPARK, ACQUIRE, and latched grants
  * --------------------------------------
- * UNPARK may be called by any thread of the mm.
+ * UNPARK may be called by any thread of the process.
  *   ANY     if a proc is idle, a stand-by waits (beyond the reserve) and
  *           spinning can be swapped 0 -> 1: grant with GSCHED_GRANT_SPIN.
  *           Returns 1 if it woke one, 0 if somebody spins already or no proc is
