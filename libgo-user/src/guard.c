@@ -40,7 +40,7 @@ struct uffdio_poison {
 #define MPROTECT_MAX 30000
 
 static enum gs_guard kind; /* atomic; AUTO until the first page */
-static uint32_t nmprotect; /* atomic */
+static uint32_t nmprotect; /* atomic; that are mapped */
 static int32_t uffd = -1;  /* atomic; set once, never closed */
 
 void gs_guard_init(enum gs_guard wanted)
@@ -138,26 +138,32 @@ void gs_guard_region(void *map, size_t size)
 		enrol(map, size);
 }
 
-bool gs_guard_page(void *page)
+enum gs_guard gs_guard_page(void *page)
 {
 	switch (gs_load_relaxed(&kind)) {
 	case GS_GUARD_INSTALL:
 		if (install(page))
-			return true;
+			return GS_GUARD_INSTALL;
 		break;
 	case GS_GUARD_POISON:
 		if (poison(page))
-			return true;
+			return GS_GUARD_POISON;
 		break;
 	case GS_GUARD_NONE:
-		return false;
+		return GS_GUARD_NONE;
 	default:
 		break;
 	}
 	/* also where the other way fails for once: memory for page tables may be short */
 	if (gs_load_relaxed(&nmprotect) >= MPROTECT_MAX ||
 	    gs_syscall3(SYS_mprotect, page, GS_GUARD_SIZE, PROT_NONE))
-		return false;
+		return GS_GUARD_NONE;
 	gs_fetch_add_relaxed(&nmprotect, 1);
-	return true;
+	return GS_GUARD_MPROTECT;
+}
+
+void gs_guard_gone(enum gs_guard how)
+{
+	if (how == GS_GUARD_MPROTECT)
+		gs_fetch_sub_relaxed(&nmprotect, 1);
 }

@@ -3,7 +3,6 @@
 #ifndef GS_GUARD_H
 #define GS_GUARD_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #pragma GCC visibility push(hidden)
@@ -25,8 +24,14 @@ void gs_guard_init(enum gs_guard kind);
 /* New memory in which there will be guards. Depth 0: may sleep. */
 void gs_guard_region(void *map, size_t size);
 
-/* Make a guard of this page, which nobody has touched yet; whether it is one. Depth 0: may sleep. */
-bool gs_guard_page(void *page);
+/*
+ * Make a guard of this page, which nobody has touched yet. Depth 0: may sleep. How it was
+ * done; GS_GUARD_NONE: it is none.
+ */
+enum gs_guard gs_guard_page(void *page);
+
+/* The memory of a page that was guarded so is no longer mapped. */
+void gs_guard_gone(enum gs_guard how);
 
 /* How guards are made here: "guard-install", "poison", "mprotect", "none". */
 const char *gs_guard_name(void);

@@ -34,8 +34,9 @@
 struct free_stack {
 	struct free_stack *next;
 	char *lo;
-	size_t size;
 	const uint64_t *canary;
+	uint32_t size;
+	uint8_t guard;
 };
 
 static struct gs_lock lock;
@@ -118,6 +119,7 @@ static const uint64_t *plant(void *at)
 struct taken {
 	char *lo; /* NULL: there is none */
 	const uint64_t *canary;
+	uint8_t guard;
 	bool fresh, first; /* of a chunk */
 };
 
@@ -133,6 +135,7 @@ static struct taken take(void)
 		free_list = f->next;
 		t.lo = f->lo;
 		t.canary = f->canary;
+		t.guard = f->guard;
 	} else if (chunk_next != chunk_end) {
 		t.lo = chunk_next + GS_PAGE;
 		t.fresh = true;
@@ -186,13 +189,15 @@ static int get_default(struct gs_stack *s)
 	if (t.fresh) {
 		char *slot = t.lo - GS_PAGE;
 
-		if (!gs_guard_page(slot))
+		t.guard = gs_guard_page(slot);
+		if (t.guard == GS_GUARD_NONE)
 			t.canary = plant((t.first ? t.lo : slot) - sizeof(*t.canary));
 		gs_valgrind_stack(t.lo, default_size - GS_PAGE);
 	}
 	gs_store_relaxed(&s->lo, t.lo);
 	gs_store_relaxed(&s->size, (uint32_t)(default_size - GS_PAGE));
 	s->canary = t.canary;
+	s->guard = t.guard;
 	s->warm = !t.fresh;
 	return 0;
 }
@@ -213,9 +218,11 @@ static void reap(void)
 	gs_arch_unpin_worker(pinned);
 	while (f) {
 		struct free_stack *next = f->next;
+		enum gs_guard how = f->guard;
 
 		gs_valgrind_stack_gone(f->lo);
 		gs_syscall3(SYS_munmap, f->lo - GS_PAGE, f->size + GS_PAGE, 0);
+		gs_guard_gone(how);
 		f = next;
 	}
 }
@@ -236,7 +243,8 @@ int gs_stack_get(struct gs_stack *s, size_t size)
 	if (!p)
 		return -ENOMEM;
 	gs_guard_region(p, size);
-	s->canary = gs_guard_page(p) ? NULL : plant(p + GS_PAGE - sizeof(*s->canary));
+	s->guard = gs_guard_page(p);
+	s->canary = s->guard == GS_GUARD_NONE ? plant(p + GS_PAGE - sizeof(*s->canary)) : NULL;
 	gs_valgrind_stack(p + GS_PAGE, size - GS_PAGE);
 	gs_store_relaxed(&s->lo, p + GS_PAGE);
 	gs_store_relaxed(&s->size, (uint32_t)(size - GS_PAGE));
@@ -253,6 +261,7 @@ void gs_stack_put(struct gs_stack *s)
 	f->lo = s->lo;
 	f->size = s->size;
 	f->canary = s->canary;
+	f->guard = s->guard;
 	gs_lock_acquire(&lock);
 	if (odd) {
 		f->next = odd_list;

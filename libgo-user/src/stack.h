@@ -19,6 +19,7 @@ struct gs_stack {
 	const uint64_t *canary;
 	uint32_t size; /* usable bytes: the top is lo + size */
 	bool warm;     /* somebody ran on it: its uppermost page is there */
+	uint8_t guard; /* enum gs_guard: how the page below was made one */
 };
 
 /* So many bytes at the top are not its fiber's: the last word may be another's canary. */
@@ -35,10 +36,12 @@ static inline void gs_stack_swap(struct gs_stack *a, struct gs_stack *b)
 	gs_store_relaxed(&a->size, b->size);
 	a->canary = b->canary;
 	a->warm = b->warm;
+	a->guard = b->guard;
 	gs_store_relaxed(&b->lo, was.lo);
 	gs_store_relaxed(&b->size, was.size);
 	b->canary = was.canary;
 	b->warm = was.warm;
+	b->guard = was.guard;
 }
 
 /* Does the word below still stand? Whoever leaves the stack asks. */

@@ -351,6 +351,49 @@ TEST(guard_between_stacks)
 	EXPECT_EQ(128 + SIGSEGV, c->status);
 }
 
+#define ODD ((size_t)20 << 10)
+
+static void touch_own_guard(void *arg)
+{
+	char here, *end = (char *)(((uintptr_t)&here | 4095) + 1);
+
+	(end - ODD)[100] = 1;
+	STORE(stop, 1);
+}
+
+/* More than the guards that mprotect makes, but never at a time. */
+static void odd_then_touch(void *arg)
+{
+	static const struct gs_attr odd = {.stack_size = ODD};
+
+	for (int i = 0; i < 30100; i++) {
+		CHECK_EQ(gs_go_attr(&odd, nothing, NULL), 0);
+		if (i % 100 == 99)
+			UNTIL(gs_num_fibers() == 1);
+	}
+	CHECK_EQ(gs_go_attr(&odd, touch_own_guard, NULL), 0);
+	UNTIL(LOAD(stop));
+}
+
+static void odd_child(void *arg)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+	gs_run(odd_then_touch, NULL);
+}
+
+/* mprotect's guards are limited: those of unmapped stacks do not count */
+TEST(guards_come_and_go)
+{
+	struct ut_child *c;
+
+	setenv("GSCHED_GUARD", "mprotect", 1);
+	c = ut_child_run(odd_child, NULL, 60 * SEC);
+	EXPECT_EQ(128 + SIGSEGV, c->status);
+	EXPECT_NE(NULL, strstr(c->err, "\nfatal error: stack overflow\n"));
+}
+
 static long maps_lines(void)
 {
 	FILE *f = fopen("/proc/self/maps", "r");

@@ -25,6 +25,7 @@
 #define gs_fetch_add_relaxed(p, v) (gs_inject(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
 #define gs_fetch_add_acq_rel(p, v) (gs_inject(), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
 #define gs_fetch_add_seq(p, v) (gs_inject(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define gs_fetch_sub_relaxed(p, v) (gs_inject(), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
 #define gs_fetch_sub_release(p, v) (gs_inject(), __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE))
 #define gs_fetch_sub_acq_rel(p, v) (gs_inject(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
 #define gs_fetch_sub_seq(p, v) (gs_inject(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
