@@ -141,26 +141,47 @@ static void restore(int sig)
 	sigaction(sig, gs_load_relaxed(&used_up) & bit(sig) ? &none : what_was(sig), NULL);
 }
 
+static void our_action(struct sigaction *a)
+{
+	*a = (struct sigaction){
+		.sa_sigaction = on_signal,
+		.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK,
+	};
+	sigfillset(&a->sa_mask);
+}
+
+static bool default_stops(int sig)
+{
+	return sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
 /* A stopped process went on when SIGCONT was sent. */
 static bool default_ignores(int sig)
 {
 	return sig == SIGCHLD || sig == SIGCONT || sig == SIGURG || sig == SIGWINCH;
 }
 
-/* As if it had come to what was installed before us. All signals are blocked. */
-static void pass_on(int sig, siginfo_t *info, void *context)
+/*
+ * As if it had come to what was installed before us. All signals are blocked. mine: it is not
+ * the child of a fork, or of a vfork, whose actions are its own, though its memory may be ours.
+ */
+static void pass_on(int sig, siginfo_t *info, void *context, bool mine)
 {
 	const struct sigaction none = {.sa_handler = SIG_DFL};
 	const ucontext_t *uc = context;
+	uint64_t during, only = bit(sig);
 	struct sigaction a, now;
-	uint64_t during;
 	long pid, tid;
 
 	if (!is_fault(sig, info) && gs_load_seq(&ignored) & bit(sig))
 		return;
 	a = *what_was(sig);
-	if (a.sa_flags & SA_RESETHAND && gs_fetch_or_seq(&used_up, bit(sig)) & bit(sig))
-		a = none;
+	if (a.sa_flags & SA_RESETHAND) {
+		if ((mine ? gs_fetch_or_seq(&used_up, bit(sig)) : gs_load_seq(&used_up)) & bit(sig))
+			a = none;
+		else if (!mine)
+			gs_sig_action(sig, &none, NULL);
+	}
 	if (gs_sig_is_handler(&a)) {
 		during = uc->uc_sigmask.__val[0] | a.sa_mask.__val[0];
 		if (!(a.sa_flags & SA_NODEFER))
@@ -177,8 +198,8 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 		return;
 	/*
 	 * Nothing is what the default does by now. And what is below would undo a
-	 * gs_signal_notify that has come since we looked; where the default ends or stops the
-	 * process it comes too late for this signal, in whatever order.
+	 * gs_signal_notify that has come since we looked; where the default ends the process it
+	 * comes too late for this signal, in whatever order, and where it stops it see below.
 	 */
 	if (default_ignores(sig))
 		return;
@@ -194,19 +215,28 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	pid = gs_syscall3(SYS_getpid, 0, 0, 0);
 	tid = gs_syscall3(SYS_gettid, 0, 0, 0);
 	gs_syscall6(SYS_rt_tgsigqueueinfo, pid, tid, sig, (long)info, 0, 0);
+	if (!default_stops(sig))
+		return;
+	/* here; and it goes on, perhaps notified anew */
+	gs_syscall6(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&only, 0, sizeof(only), 0, 0);
+	gs_syscall6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&only, 0, sizeof(only), 0, 0);
+	if (mine && gs_load_seq(&wanted) & bit(sig)) {
+		our_action(&a);
+		gs_sig_action(sig, &a, NULL);
+	}
 }
 
 /* On whatever thread, all signals blocked, on its alternate stack if it has one. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-	bool told = false;
+	bool told = false, mine = gs_syscall3(SYS_getpid, 0, 0, 0) == gs_load_relaxed(&owner);
 
 	/*
 	 * In a child between its fork and forked() below, or a vfork, whose memory is ours:
 	 * the signal is not this process's, and neither is the poller.
 	 */
-	if (is_fault(sig, info) || gs_syscall3(SYS_getpid, 0, 0, 0) != gs_load_relaxed(&owner)) {
-		pass_on(sig, info, context);
+	if (is_fault(sig, info) || !mine) {
+		pass_on(sig, info, context, mine);
 		return;
 	}
 	gs_fetch_add_seq(&inflight, 1);
@@ -217,7 +247,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	}
 	gs_fetch_sub_seq(&inflight, 1);
 	if (!told)
-		pass_on(sig, info, context);
+		pass_on(sig, info, context, true);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -286,9 +316,13 @@ static void poller_turn(void)
 /* In the child of a fork, whose only thread this is; the lock may be somebody's. */
 static void forked(void)
 {
-	for (int sig = 1; sig <= SIGNALS; sig++)
-		if (taken & bit(sig))
+	for (int sig = 1; sig <= SIGNALS; sig++) {
+		struct sigaction now;
+
+		/* unless the program has put another there since */
+		if (taken & bit(sig) && !sigaction(sig, NULL, &now) && is_ours(&now))
 			restore(sig);
+	}
 	lock = (struct gs_lock){0};
 	lessening = (gs_mutex){0};
 	sinks = NULL;
@@ -322,15 +356,11 @@ static void keep(int sig, const struct sigaction *now)
 /* Our handler for sig. Lock held. */
 static void take(int sig)
 {
-	struct sigaction ours = {
-		.sa_sigaction = on_signal,
-		.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK,
-	};
-	struct sigaction now;
+	struct sigaction ours, now;
 
 	sigaction(sig, NULL, &now);
 	keep(sig, &now);
-	sigfillset(&ours.sa_mask);
+	our_action(&ours);
 	if (!is_ours(&now))
 		sigaction(sig, &ours, NULL);
 	taken |= bit(sig);

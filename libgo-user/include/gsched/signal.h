@@ -2,11 +2,11 @@
 /*
  * Signals as values in channels, as Go's package os/signal.
  *
- *	gs_chan_of(int) stop = gs_make(int, 1);
+ *	gs_chan *stop = gs_chan_new(sizeof(int), 1);
  *
  *	gs_signal_notify(stop, SIGINT);
  *	gs_signal_notify(stop, SIGTERM);
- *	gs_recv(stop, &signo);			// until somebody wants us to end
+ *	gs_chan_recv(stop, &signo);		// until somebody wants us to end
  *	gs_signal_stop(stop);			// from now on they end us at once again
  *
  * The channel's elements are int. A signal that comes, to the process or to a thread, is
