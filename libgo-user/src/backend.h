@@ -157,6 +157,7 @@ extern const struct gs_backend gs_backend_kmod;
 extern const struct gs_backend gs_backend_posix;
 
 extern const struct gs_backend *gs_be; /* the one in use */
+extern bool gs_forked;		       /* in the child of a fork; see init.c */
 extern uint32_t gs_started;	       /* atomic: the runtime is there; see init.c */
 extern struct gs_header *gs_hdr;
 extern struct gs_line *gs_lines;

@@ -120,6 +120,8 @@ struct timed {
 
 static struct core background = STATIC_CORE(background);
 static struct core todo = STATIC_CORE(todo);
+GS_LOCK_FORKS(background_lock, background.lock);
+GS_LOCK_FORKS(todo_lock, todo.lock);
 
 /* What all contexts share that were cancelled before anybody asked for their channel. */
 static struct gs_chan closed_chan = {.flags = GS_CHAN_F_CLOSED, .refs = 1};

@@ -107,18 +107,29 @@ static void __attribute__((noinline)) not_in_child(void)
 		exit(0);
 }
 
+/* Or the next fiber on this worker would have the depth raised. */
+static void __attribute__((noinline)) panic_pinned(void)
+{
+	gs_panic("gsched: fiber ends between gs_nopreempt_begin and gs_nopreempt_end");
+}
+
 static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
 {
 	struct gs_fiber_cold *cold = f->cold;
 	const struct gs_worker *w;
 
-	if (gs_unlikely(f->local || f->own || cold->done))
+	if (gs_unlikely(f->local || f->own || cold->done)) {
 		not_in_child();
+		/* before its gs_run hears of it, and returns */
+		if (gs_arch_pinned())
+			panic_pinned();
+	}
 	if (gs_unlikely(f->local || f->own)) {
 		/* to be known if a destructor calls gs_exit */
 		if (returned)
 			cold->returned = true;
 		end_storage(f);
+		not_in_child();
 		/* a destructor recovered, perhaps: of no text any more */
 		if (f->unwinds)
 			exit_hook(cold->unwind);
@@ -132,9 +143,8 @@ static inline _Noreturn void finish(struct gs_fiber *f, bool returned)
 	w = gs_enter();
 	if (gs_unlikely(!w))
 		exit(0);
-	/* or the next fiber on this worker would have it raised */
 	if (gs_unlikely(w->slot->depth != 1))
-		gs_panic("gsched: fiber ends between gs_nopreempt_begin and gs_nopreempt_end");
+		panic_pinned();
 	gs_sched_die(commit_dead);
 }
 

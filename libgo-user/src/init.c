@@ -35,6 +35,7 @@
 #include "width.h"
 
 const struct gs_backend *gs_be; /* release/acquire */
+bool gs_forked;			/* set before the child of a fork has a second thread */
 uint32_t gs_started;		/* release/acquire: set last, when all is ready */
 struct gs_line *gs_lines;
 
@@ -132,8 +133,11 @@ static void forked(void)
 	gs_timers_forked();
 	gs_locks_forked();
 	gs_be = NULL;
+	gs_netpoll_forked();
 	gs_started = 0;
-	start_error = -EPERM;
+	gs_forked = true;
+	if (!start_error)
+		start_error = -EPERM;
 }
 
 /* Whose thread-local storage is whose: tls.h. */
@@ -239,7 +243,7 @@ static int start(void)
 static void forked_at_start(void)
 {
 	start_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-	if (start_begun)
+	if (start_begun && !start_error)
 		start_error = -EPERM;
 }
 

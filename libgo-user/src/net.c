@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend.h"
 #include "base/syscall.h"
 #include "life.h"
 #include "netpoll.h"
@@ -38,7 +39,7 @@
 struct sock {
 	struct gs_life life;
 	uint32_t gen;	   /* I: of the pd */
-	int fd;		   /* I */
+	int fd;		   /* I; -1 when it is closed */
 	int type;	   /* I: SOCK_STREAM, SOCK_DGRAM */
 	struct gs_pd *pd;  /* I */
 	gs_mutex writing;  /* streams: writes do not mix */
@@ -73,12 +74,14 @@ static int begin(struct sock *s)
 	return gs_life_get(&s->life) ? 0 : -ECANCELED;
 }
 
-static void end(struct sock *s)
+/* Was it the last? */
+static bool end(struct sock *s)
 {
-	if (gs_life_put(&s->life)) {
-		gs_syscall3(SYS_close, s->fd, 0, 0);
-		gs_wg_done(&s->gone);
-	}
+	if (!gs_life_put(&s->life))
+		return false;
+	gs_syscall3(SYS_close, gs_xchg_seq(&s->fd, -1), 0, 0);
+	gs_wg_done(&s->gone);
+	return true;
 }
 
 /* The file of a Unix socket, which we made: the next one could not be bound there. */
@@ -131,11 +134,17 @@ static int sock_close(struct sock *s)
 	}
 	gs_io_out();
 	gs_pd_close(s->pd, s->fd, s->gen);
+	/* in the child of a fork those who wait for it are the parent's, as is the file */
+	if (gs_forked) {
+		if (end(s))
+			sock_free(s);
+		else
+			gs_syscall3(SYS_close, gs_xchg_seq(&s->fd, -1), 0, 0);
+		return 0;
+	}
 	end(s);
 	gs_wg_wait(&s->gone);
-	/* in the child of a fork it is its parent's */
-	if (!gs_rt_start())
-		remove_path(s->path);
+	remove_path(s->path);
 	sock_free(s);
 	return 0;
 }
@@ -697,8 +706,11 @@ int gs_accept(gs_listener *listener, gs_conn **conn)
 {
 	struct call c = {.what = ACCEPT};
 	struct sock *s = &listener->s, *new = NULL;
-	int r = begin(s);
+	int r = gs_rt_start();
 
+	/* in the child of a fork it would take from the parent what it cannot use */
+	if (!r)
+		r = begin(s);
 	if (r)
 		return r;
 	r = (int)until_done(s, &c);

@@ -58,6 +58,7 @@ const struct gs_netpoll *gs_np;
 uint32_t gs_io_waiting;
 
 static struct gs_pd **chunks; /* [CHUNKS], address space; release/acquire, as are its words */
+static uint32_t nchunks;      /* atomic: those from here on were never made */
 
 /* ------------------------------------------------------------------------- */
 /* The table                                                                   */
@@ -90,11 +91,35 @@ struct gs_pd *gs_pd_of(int fd)
 	}
 	c = gs_load_acquire(&table[fd / CHUNK]);
 	if (gs_unlikely(!c)) {
+		uint32_t n = gs_load_relaxed(&nchunks), last = (uint32_t)fd / CHUNK;
+
+		while (n <= last && !gs_cas_seq(&nchunks, &n, last + 1))
+			;
 		c = table_grow(&table[fd / CHUNK], CHUNK * sizeof(*c));
 		if (!c)
 			return NULL;
 	}
 	return &c[fd % CHUNK];
+}
+
+void gs_netpoll_forked(void)
+{
+	for (uint32_t i = 0; i < nchunks; i++) {
+		struct gs_pd *c = chunks ? chunks[i] : NULL;
+
+		for (int k = 0; c && k < CHUNK; k++) {
+			struct gs_pd *pd = &c[k];
+
+			/* the pages that need not be written stay the parent's, too */
+			if (pd->lock.word)
+				pd->lock = (struct gs_lock){0};
+			if (pd->arming)
+				pd->arming = false;
+			for (int dir = GS_PD_READ; dir <= GS_PD_WRITE; dir++)
+				if (pd->turn[dir].state)
+					pd->turn[dir] = (gs_mutex){0};
+		}
+	}
 }
 
 /* ------------------------------------------------------------------------- */

@@ -70,6 +70,9 @@ struct gs_pd_turn {
 /* The descriptor's pd; NULL: fd is negative, or no memory. Depth 0. (T) */
 struct gs_pd *gs_pd_of(int fd);
 
+/* In the child of a fork: nobody is at work on any number, which may be another file's soon. */
+void gs_netpoll_forked(void);
+
 static inline int gs_pd_fd_error(int fd)
 {
 	return fd < 0 ? -EBADF : -ENOMEM;

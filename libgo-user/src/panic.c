@@ -209,6 +209,15 @@ static _Noreturn void __attribute__((noinline)) die(const struct gs_panic_state 
 /* ------------------------------------------------------------------------- */
 /* Running the list                                                            */
 
+/*
+ * A deferred call may fork. No other is called in the child, where the caller of the one that
+ * did goes on as an ordinary thread; where there is nobody to go on, the process ends.
+ */
+static bool in_child(void)
+{
+	return gs_unlikely(!gs_arch_self());
+}
+
 /* The newest deferred call of the list, off it. */
 static bool take(struct unwind *u, struct gs_deferred *copy)
 {
@@ -309,14 +318,16 @@ static _Unwind_Reason_Code stop_at_caller(int version, _Unwind_Action actions,
 /* A call of this scope recovered: the others run, and its function returns. */
 static _Noreturn void leave_scope(struct unwind *u, struct scope *s)
 {
-	struct leaving *l = calloc(1, sizeof(*l));
 	struct gs_deferred d;
+	struct leaving *l;
 
+	u->scope = u->place = s;
+	while (!in_child() && u->top != s->top && take(u, &d))
+		call(u, &d);
+	/* not before: they may leave, too */
+	l = calloc(1, sizeof(*l));
 	if (!l)
 		gs_fatal("gs_recover: out of memory");
-	u->scope = u->place = s;
-	while (u->top != s->top && take(u, &d))
-		call(u, &d);
 	u->scope = s->outer;
 	u->place = s->outer_place;
 	u->running = s->running;
@@ -351,8 +362,11 @@ void gs_defer_scope_leave(struct gs_defer_scope *scope)
 	/* its frame is being unwound: all is done */
 	if (!u || u->scope != s)
 		return;
-	while (u->top != s->top && take(u, &d))
+	while (u->top != s->top && take(u, &d)) {
 		call(u, &d);
+		if (in_child())
+			return;
+	}
 	u->scope = s->outer;
 	u->place = s->outer_place;
 }
@@ -381,6 +395,8 @@ static void run_newest(struct unwind *u)
 	u->scope = NULL;
 	u->place = d.place;
 	call(u, &d);
+	if (in_child())
+		exit(0);
 	/* a panic or exit in it did not come back here: p is still the newest */
 	if (!p->recovered)
 		return;
@@ -518,8 +534,11 @@ static void exit_hook(void *area)
 	struct unwind *u = area;
 	struct gs_deferred d;
 
-	while (take(u, &d))
+	while (take(u, &d)) {
 		call(u, &d);
+		if (in_child())
+			exit(0);
+	}
 	if (gs_unlikely(u->recovered != NULL)) {
 		free(u->recovered);
 		u->recovered = NULL;

@@ -385,11 +385,13 @@ static int reap(struct gs_process *p, int *status)
 {
 	siginfo_t info;
 	int r = -ECHILD;
+	/* in the child of a fork nobody watches */
+	bool watched = p->pidfd < 0 && !gs_rt_start();
 
 	gs_rt_enter();
 	gs_lock_acquire(&p->lock);
 	if (!gs_life_over(&p->life)) {
-		r = p->watch == WATCHED ? 0 : look(p, 0, &info);
+		r = watched && p->watch == WATCHED ? 0 : look(p, 0, &info);
 		if (r)
 			gs_life_end(&p->life);
 		r = r == 1 ? 0 : r ? r : -EAGAIN;
@@ -432,6 +434,11 @@ static void wait_otherwise(struct gs_process *p, gs_context *ctx)
 	};
 	bool start = false, over;
 
+	/* no fiber is to be had in the child of a fork */
+	if (gs_rt_start()) {
+		gs_sleep(LOOK_NS);
+		return;
+	}
 	gs_rt_enter();
 	gs_lock_acquire(&p->lock);
 	/* another may have reaped it since we tried: before anybody watched */
@@ -444,7 +451,7 @@ static void wait_otherwise(struct gs_process *p, gs_context *ctx)
 	gs_rt_leave();
 	if (over)
 		return;
-	/* no fiber to be had, in the child of a fork for one: then here */
+	/* no fiber to be had: then here */
 	if (start && gs_go_attr(&attr, wait_blocked, p))
 		wait_blocked(p);
 	gs_select_cases(cases, 2);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio_ext.h>
 
+#include "dump.h"
 #include "util.h"
 
 /* What the parent made, and used, before the fork. */
@@ -451,8 +452,10 @@ static void uses_tables(void *arg)
 		gs_context *ctx = gs_with_cancel(gs_background(), NULL);
 		gs_pool pool = {0};
 
-		for (int i = 0; i < 100; i++)
+		for (int i = 0; i < 100; i++) {
 			gs_context_hook_stop(gs_context_after_func(ctx, never, NULL));
+			gs_context_hook_stop(gs_context_after_func(gs_background(), never, NULL));
+		}
 		gs_context_unref(ctx);
 		gs_pool_put(&pool, &pool);
 		gs_pool_clear(&pool);
@@ -460,6 +463,8 @@ static void uses_tables(void *arg)
 	}
 	gs_wg_done(&had.wg);
 }
+
+static gs_context_hook *static_hook; /* of gs_background */
 
 /* Whatever takes a lock that is no object's. */
 static void midst_child(void)
@@ -472,6 +477,7 @@ static void midst_child(void)
 	gs_timer_free(had.due_late_func);
 	gs_cancel_call(&had.cancel);
 	gs_context_unref(had.ctx);
+	CHECK(gs_context_hook_stop(static_hook));
 	gs_pool_put(&pool, &pool);
 	gs_pool_clear(&pool);
 	CHECK_EQ(gs_signal_reset(SIGUSR2), 0);
@@ -489,6 +495,7 @@ static void forks_in_the_midst(void *arg)
 	had.due_late_func = gs_after_func(3600 * SEC, never, NULL);
 	had.ctx = gs_with_timeout(gs_background(), 3600 * SEC, &had.cancel);
 	had.hook = gs_context_after_func(had.ctx, never, NULL);
+	static_hook = gs_context_after_func(gs_background(), never, NULL);
 	gs_wg_add(&had.wg, 4 + 50 + 2 + 1 + 2);
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(gs_go(uses_timers, NULL), 0);
@@ -512,6 +519,7 @@ static void forks_in_the_midst(void *arg)
 	CHECK(gs_timer_stop(had.due_late_func));
 	gs_timer_free(had.due_late_func);
 	CHECK(gs_context_hook_stop(had.hook));
+	CHECK(gs_context_hook_stop(static_hook));
 	gs_cancel_call(&had.cancel);
 	gs_context_unref(had.ctx);
 }
@@ -527,12 +535,27 @@ TEST(in_the_midst)
 /* The child's fiber returns                                                   */
 
 static int returned; /* atomic */
+static bool in_the_child;
+
+#ifdef UT_ASAN
+int __lsan_is_turned_off(void);
+
+/*
+ * What the parent's fibers have is found on their stacks, which it does not know in the child;
+ * and it would wait for the parent's threads.
+ */
+int __lsan_is_turned_off(void)
+{
+	return in_the_child;
+}
+#endif
 
 static void returns_in_child(void *arg)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		in_the_child = true;
 		/* what the harness has not written yet */
 		__fpurge(stdout);
 		__fpurge(stderr);
@@ -540,6 +563,84 @@ static void returns_in_child(void *arg)
 	}
 	CHECK_EQ(status_of(pid), 0);
 	ADD(returned, 1);
+}
+
+static pid_t parent;
+
+static void never_in_child(void *arg)
+{
+	CHECK_EQ(getpid(), parent);
+}
+
+static void recovers_and_forks(void *arg)
+{
+	gs_recover();
+	returns_in_child(arg);
+}
+
+/* The one who leaves is a deferred call, or a destructor. */
+static void leaves_by_deferred(void *arg)
+{
+	gs_defer(never_in_child, NULL);
+	switch ((long)arg) {
+	case 0:
+		gs_defer(returns_in_child, NULL);
+		return;
+	case 1:
+		gs_defer(returns_in_child, NULL);
+		gs_exit();
+	case 2:
+		gs_defer(recovers_and_forks, NULL);
+		gs_panic("to be recovered");
+	default:
+		CHECK_EQ(gs_local_set(had.local, &had), 0);
+	}
+}
+
+static int scoped(void *arg)
+{
+	GS_DEFER_SCOPE;
+	gs_defer(never_in_child, NULL);
+	switch ((long)arg) {
+	case 0:
+		gs_defer(returns_in_child, NULL);
+		return 0;
+	case 1:
+		gs_defer(returns_in_child, NULL);
+		gs_exit();
+	default:
+		gs_defer(recovers_and_forks, NULL);
+		gs_panic("to be recovered");
+	}
+}
+
+static void leaves_by_scope(void *arg)
+{
+	gs_defer(never_in_child, NULL);
+	scoped(arg);
+	/* who returned from there goes on, and is on a fiber no more */
+	CHECK_EQ(getpid() == parent, gs_id() != 0);
+}
+
+static void deferring_main(void *arg)
+{
+	gs_waitgroup wg = {0};
+
+	parent = getpid();
+	CHECK_EQ(gs_local_create(&had.local, returns_in_child), 0);
+	for (long i = 0; i < 4; i++)
+		CHECK_EQ(gs_wg_go(&wg, leaves_by_deferred, (void *)i), 0);
+	for (long i = 0; i < 3; i++)
+		CHECK_EQ(gs_wg_go(&wg, leaves_by_scope, (void *)i), 0);
+	UNTIL(LOAD(returned) == 7);
+	gs_wg_wait(&wg);
+}
+
+/* the same from a deferred call: no other is called there, however the fiber was about to end */
+TEST(child_returns_deferred)
+{
+	RUN(deferring_main, NULL);
+	EXPECT_EQ(7, LOAD(returned));
 }
 
 static void returning_main(void *arg)
@@ -564,7 +665,102 @@ TEST(child_returns)
 }
 
 /* ------------------------------------------------------------------------- */
+/* What fibers of the parent's wait for                                        */
+
+static gs_listener *listener;
+static gs_conn *pair[2];
+static char address[64];
+static int came; /* atomic */
+
+static void accepts(void *arg)
+{
+	CHECK_EQ(gs_accept(listener, &pair[1]), 0);
+	ADD(came, 1);
+	CHECK_EQ(gs_accept(listener, &pair[1]), -ECANCELED);
+	ADD(came, 1);
+}
+
+static void reads(void *arg)
+{
+	char c;
+
+	CHECK_EQ(gs_conn_read(pair[0], &c, 1), 1);
+	ADD(came, 1);
+	CHECK_EQ(gs_conn_read(pair[0], &c, 1), -ECANCELED);
+	ADD(came, 1);
+}
+
+static pid_t child_that_closes(void)
+{
+	pid_t pid = fork();
+	gs_conn *c;
+
+	if (pid)
+		return pid;
+	alarm((unsigned int)(ut_limit(5 * SEC) / SEC));
+	CHECK_EQ(gs_accept(listener, &c), -EPERM);
+	CHECK_EQ(gs_conn_close(pair[0]), 0);
+	CHECK_EQ(gs_conn_close(pair[0]), -ECANCELED);
+	CHECK_EQ(gs_listener_close(listener), 0);
+	CHECK_EQ(gs_conn_close(pair[1]), 0);
+	_exit(ut_failed ? 1 : 7);
+}
+
+static void closing_main(void *arg)
+{
+	snprintf(address, sizeof(address), "@gsched-fork.%d", getpid());
+	CHECK_EQ(gs_listen("unix", address, &listener), 0);
+	CHECK_EQ(gs_go(accepts, NULL), 0);
+	CHECK_EQ(gs_dial("unix", address, NULL, &pair[0]), 0);
+	UNTIL(LOAD(came) == 1);
+	CHECK_EQ(gs_go(reads, NULL), 0);
+	UNTIL(ut_waiting("IO wait", NULL) == 2);
+	CHECK_EQ(status_of(child_that_closes()), 7 << 8);
+	/* the parent's are as they were */
+	CHECK_EQ(gs_conn_write(pair[1], "x", 1), 1);
+	UNTIL(LOAD(came) == 2);
+	UNTIL(ut_waiting("IO wait", NULL) == 2);
+	CHECK_EQ(gs_conn_close(pair[0]), 0);
+	CHECK_EQ(gs_listener_close(listener), 0);
+	CHECK_EQ(gs_conn_close(pair[1]), 0);
+	UNTIL(LOAD(came) == 4);
+}
+
+/* closing what others wait for waits for nobody who is not there */
+TEST(closes_what_others_wait_for)
+{
+	RUN(closing_main, NULL);
+}
+
+/* ------------------------------------------------------------------------- */
 /* While the runtime starts                                                    */
+
+static void failing_child(void *arg)
+{
+	int r = gs_run(never, NULL);
+	pid_t pid;
+
+	CHECK_EQ(r, -EINVAL);
+	pid = fork();
+	if (!pid)
+		_exit(gs_run(never, NULL) == r && gs_go(never, NULL) == r ? 7 : 1);
+	CHECK_EQ(status_of(pid), 7 << 8);
+	_exit(ut_failed);
+}
+
+/* where the start has failed, it has in the child, for the same reason */
+TEST(after_failed_start)
+{
+	struct ut_child *c;
+
+	setenv("GSCHED_BACKEND", "nonesuch", 1);
+	c = ut_child_run(failing_child, NULL, 20 * SEC);
+	EXPECT_EQ(0, c->status)
+	{
+		TH_LOG("%s", c->err);
+	}
+	free(c);
+}
 
 static void started_meanwhile(void *arg)
 {

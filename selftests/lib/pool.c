@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* gs_pool: nothing is lost or given out twice, whoever puts and gets and clears. */
-#include <malloc.h>
 #include <pthread.h>
 
 #include <gsched/chan.h>
@@ -334,19 +333,6 @@ TEST(drop_leaves)
 	RUN(leave_main, NULL);
 }
 
-#if defined(UT_TSAN) || defined(UT_ASAN)
-size_t __sanitizer_get_current_allocated_bytes(void);
-#endif
-
-static size_t allocated(void)
-{
-#if defined(UT_TSAN) || defined(UT_ASAN)
-	return __sanitizer_get_current_allocated_bytes();
-#else
-	return mallinfo2().uordblks;
-#endif
-}
-
 static gs_pool plain; /* of no objects */
 
 static void *plain_thread(void *arg)
@@ -368,7 +354,7 @@ static size_t after_puts(long n)
 	for (int i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
 	gs_pool_clear(&plain);
-	return allocated();
+	return ut_allocated();
 }
 
 /* a put that finds no room, and then no table, has memory for the one chunk it needs */

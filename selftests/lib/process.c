@@ -293,6 +293,67 @@ TEST_F(process, ends_in_a_fork)
 	EXPECT_EQ(0, status);
 }
 
+#ifndef UT_TSAN /* which has no threads in the child of a fork */
+static gs_waitgroup waiters;
+
+static void *cancels(void *cancel)
+{
+	gs_cancel_call(cancel);
+	return NULL;
+}
+
+static void waits_for_it(void *p)
+{
+	CHECK_EQ(gs_process_wait(p, NULL, NULL), 0);
+	gs_wg_done(&waiters);
+}
+
+static void waited_in_child(gs_process *parents)
+{
+	gs_cancel cancel;
+	gs_context *ctx = gs_with_cancel(gs_background(), &cancel);
+	gs_process *own;
+	pthread_t t;
+
+	alarm((unsigned int)(ut_limit(10 * SEC) / SEC));
+	CHECK_EQ(gs_process_wait(parents, ctx, NULL), -ECHILD);
+	START(&own, "hang", NULL);
+	CHECK_EQ(pthread_create(&t, NULL, cancels, &cancel), 0);
+	CHECK_EQ(gs_process_wait(own, ctx, NULL), -ECANCELED);
+	CHECK_EQ(gs_process_kill(own, SIGKILL), 0);
+	CHECK_EQ(wait_status(own), SIGKILL);
+	_exit(LOAD(ut_failed) != 0);
+}
+
+static void waiting_and_forked(void *arg)
+{
+	gs_process *p;
+	int status;
+	pid_t pid;
+
+	(void)arg;
+	START(&p, "hang", NULL);
+	gs_wg_add(&waiters, 1);
+	CHECK_EQ(gs_go(waits_for_it, p), 0);
+	/* on a pidfd, or for who watches */
+	UNTIL(ut_waiting("IO wait", NULL) == 1 || ut_waiting("chan receive", NULL) == 1);
+	pid = fork();
+	if (!pid)
+		waited_in_child(p);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(gs_process_kill(p, SIGKILL), 0);
+	gs_wg_wait(&waiters);
+}
+
+/* there nobody watches those of the parent's; its own are waited for until one is cancelled */
+TEST_F(process, waited_for_in_a_fork)
+{
+	gs_backend();
+	RUN(waiting_and_forked, NULL);
+}
+#endif
+
 static void make_file(const char *path, const char *text, mode_t mode)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);

@@ -350,6 +350,50 @@ TEST(many_recovers)
 	RUN(many_main, NULL);
 }
 
+static void panics_again(void *arg)
+{
+	gs_panic("again");
+}
+
+/* The first is recovered, and another call of the scope leaves before its function returns. */
+static int leaves_while_leaving(void)
+{
+	GS_DEFER_SCOPE;
+	gs_defer(panics_again, NULL);
+	gs_defer(recover_say, NULL);
+	gs_panic("p");
+}
+
+static int recovers_the_second(void)
+{
+	GS_DEFER_SCOPE;
+	gs_defer(recover_say, NULL);
+	leaves_while_leaving();
+	return 1;
+}
+
+static void leaving_main(void *arg)
+{
+	size_t before = 0, grown;
+
+	for (long i = 0; i < 3000; i++) {
+		trace[0] = '\0';
+		CHECK_EQ(recovers_the_second(), 0);
+		if (i == 1000)
+			before = ut_allocated();
+	}
+	CHECK(!strcmp(trace, "[p][again]"));
+	grown = ut_allocated() - before;
+	/* other threads may start meanwhile */
+	CHECK_LT((long)grown, 30000);
+}
+
+/* nor where the call after the one that recovered does not return */
+TEST(many_left)
+{
+	RUN(leaving_main, NULL);
+}
+
 static void unrecovered(void *arg)
 {
 	GS_DEFER_SCOPE;

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
@@ -300,6 +301,23 @@ static UT_UNUSED void ut_check_equal_chance(const long *hits, int n, int line)
 		chi, bound);
 	for (int i = 0; i < n; i++)
 		ut_fail(__FILE__, line, "case %d: %ld", i, hits[i]);
+}
+
+/* ------------------------------------------------------------------------- */
+/* Memory                                                                      */
+
+#if defined(UT_TSAN) || defined(UT_ASAN)
+size_t __sanitizer_get_current_allocated_bytes(void);
+#endif
+
+/* Bytes that malloc has given, to whomever. */
+static UT_UNUSED size_t ut_allocated(void)
+{
+#if defined(UT_TSAN) || defined(UT_ASAN)
+	return __sanitizer_get_current_allocated_bytes();
+#else
+	return mallinfo2().uordblks;
+#endif
 }
 
 /* ------------------------------------------------------------------------- */

@@ -345,7 +345,7 @@ double gs_limiter_tokens(gs_limiter *l, int64_t now); /* how many there are; neg
  * gs_pool_clear drops it. Clear gives up all the pool's memory, so it is also the last call
  * on a pool that goes. An object that cannot be kept for want of memory is dropped at once.
  * new_fn and drop_fn are called without a lock and may block, panic and exit. When drop_fn
- * does not return the rest is dropped in a deferred call, further down the stack.
+ * does not return the rest is dropped in a deferred call, some 4 KiB further down the stack.
  */
 typedef struct gs_pool {
 	void *(*new_fn)(void);
