@@ -15,6 +15,7 @@ struct job {
 	double seconds;
 	gs_process *child;
 	gs_chan_of(int) ended;
+	gs_chan *signals; /* of int */
 	int status;
 };
 
@@ -30,21 +31,25 @@ static void run(void *arg)
 {
 	struct job *j = arg;
 	const struct gs_process_attr attr = {.path = j->argv[0], .argv = j->argv};
-	gs_chan *signals = gs_chan_new(sizeof(int), 4);
 	int64_t until = gs_now() + (int64_t)(j->seconds * 1e9);
 	int signo = 0, r;
 
-	gs_signal_notify(signals, SIGINT);
-	gs_signal_notify(signals, SIGTERM);
-	r = gs_process_start(&attr, &j->child);
+	r = gs_signal_notify(j->signals, SIGINT);
+	if (!r)
+		r = gs_signal_notify(j->signals, SIGTERM);
+	if (!r)
+		r = gs_process_start(&attr, &j->child);
 	if (r) {
 		fprintf(stderr, "run: %s: %s\n", j->argv[0], strerror(-r));
 		j->status = 127 << 8;
 		return;
 	}
-	gs_go(wait_for, j);
+	if (gs_go(wait_for, j)) {
+		gs_process_kill(j->child, SIGKILL);
+		wait_for(j);
+	}
 	for (;;) {
-		switch (gs_select(GS_RECV(j->ended, NULL), GS_RECV(signals, &signo),
+		switch (gs_select(GS_RECV(j->ended, NULL), GS_RECV(j->signals, &signo),
 				  GS_AFTER(until - gs_now()))) {
 		case 0:
 			return;
@@ -61,13 +66,19 @@ static void run(void *arg)
 
 int main(int argc, char **argv)
 {
-	struct job j = {.argv = argv + 2, .ended = gs_make(int, 0)};
+	struct job j = {
+		.argv = argv + 2, .ended = gs_make(int, 0), .signals = gs_chan_new(sizeof(int), 4)};
+	int err;
 
-	if (argc < 3 || (j.seconds = atof(argv[1])) <= 0) {
+	/* NaN is not above 0 either; 9e9 s are 285 years, what fits in ns */
+	if (argc < 3 || !((j.seconds = atof(argv[1])) > 0 && j.seconds < 9e9)) {
 		fprintf(stderr, "usage: run seconds command [argument]...\n");
 		return 2;
 	}
-	if (gs_run(run, &j))
+	err = !j.ended || !j.signals || gs_run(run, &j);
+	gs_free(j.ended);
+	gs_chan_unref(j.signals);
+	if (err)
 		return 1;
 	return WIFEXITED(j.status) ? WEXITSTATUS(j.status) : 128 + WTERMSIG(j.status);
 }
