@@ -5,6 +5,7 @@
  * that has to be chosen and joined by hand on each, so there is no second proc here.
  */
 #include <boost/fiber/all.hpp>
+#include <boost/fiber/pooled_fixedsize_stack.hpp>
 
 #include <cstdint>
 #include <cstdio>
@@ -89,13 +90,14 @@ static int64_t channel_of(long cap, long n, int count)
 static int64_t spawn(long n)
 {
 	const int batch = 64;
+	fibers::pooled_fixedsize_stack stacks; /* as ours are used again */
 	long ran = 0;
 	int64_t begin = now();
 
 	for (long i = 0; i < n / batch; i++) {
 		fibers::fiber all[batch];
 		for (auto &f : all)
-			f = fibers::fiber([&] { ran++; });
+			f = fibers::fiber(std::allocator_arg, stacks, [&] { ran++; });
 		for (auto &f : all)
 			f.join();
 	}
