@@ -242,6 +242,51 @@ TEST_F(pair, frozen)
 	umount2(cgroup, MNT_DETACH);
 }
 
+static bool freezer_says(const char *state)
+{
+	char path[128], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/gsched/freezer.state", cgroup);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return !strcmp(line, state);
+}
+
+static int job_freeze_v1(pid_t pid, int tid)
+{
+	char text[16];
+	int ret;
+
+	snprintf(text, sizeof(text), "%d", pid);
+	ret = cgroup_write("gsched/cgroup.procs", text) ||
+	      cgroup_write("gsched/freezer.state", "FROZEN") ||
+	      !until(freezer_says("FROZEN\n") && off_cpu(pid, tid)) ||
+	      cgroup_write("gsched/freezer.state", "THAWED") || !until(freezer_says("THAWED\n"));
+	return cgroup_write("cgroup.procs", text) || ret;
+}
+
+/* Nor by the older freezer, which is that of suspend, too. */
+TEST_F(pair, frozen_as_by_suspend)
+{
+	char path[128];
+
+	ASSERT_NE(NULL, mkdtemp(cgroup));
+	snprintf(path, sizeof(path), "%s/gsched", cgroup);
+	if (mount("cgroup", cgroup, "cgroup", 0, "freezer") || mkdir(path, 0700))
+		SKIP(return, "no freezer of cgroup v1 here: %m");
+	EXPECT_EQ(0, spin_beside(self, job_freeze_v1));
+	EXPECT_EQ(0, self->a.slot->blocks);
+	EXPECT_EQ(1, self->a.slot->proc);
+	EXPECT_EQ(-EINTR, puppet_finish(&self->b));
+	rmdir(path);
+	umount2(cgroup, MNT_DETACH);
+}
+
 static int pair_pipe[2];
 
 static void pipe_block(void)
