@@ -42,8 +42,8 @@
  * of index: the choice is one of performance); the ring's own head and tail (the header says
  * why reading them is as good as an atomic "empty?"); runnext and the express queue
  * (as the local and the global queue); preemption (to the protocol the preempted fiber
- * is one that readies itself and ends); depth, BOUND workers, latched grants, SET_PROCS
- * (grants.pml); posix's retake (limbo.pml); lies told by user space.
+ * is one that readies itself and ends); grants by name, exit (grants.pml); depth, BOUND
+ * workers, SET_PROCS; posix's retake; lies told by user space.
  *
  * Mistakes (-D), each shown to be one by `run`:
  *   M_DEMAND_FIRST    hand-off reads demand before the swap to idle
@@ -62,13 +62,14 @@
  *                     perhaps more than the one fiber that it now runs
  *   M_MOVE_SILENT     a batch is taken from the global queue before it is stored in
  *                     the local one, without Enqueue's (2) and (3) after it
- *   M_UNLOCKED        return rule and ACQUIRE swap without the context lock
  * and choices that turn out to be right, too, each of them in `run`:
  *   V_LATE_HARMLESS   M_IDLE_LATE with the count raised before demand is read, without
  *                     the property "idle": the count is wrong for a moment, but nothing
  *                     is lost by it: who misses it has queued before demand is read. The
  *                     order is kept in the header for it is the simpler rule.
  *   V_EARLY_HARMLESS  M_IDLE_EARLY, likewise: under the lock the swap certainly follows
+ *   V_UNLOCKED        return rule and ACQUIRE swap without the context lock, which the
+ *                     kernel takes for what it keeps beside the shared area
  *   V_FOUND_LOOKS     a spinner that found work wakes another only if it sees a queue
  *                     that is not empty (Go wakes one in any case)
  *   V_ALONE           with one proc, whoever runs a fiber on it leaves Enqueue's (2) and (3)
@@ -213,7 +214,7 @@ inline unlock_context()	{ context_lock = 0 }
  * Under the context lock, what touches owner words, grants and the list of stand-bys
  * only is one step: nobody else looks at them.
  */
-#ifdef M_UNLOCKED
+#ifdef V_UNLOCKED
 #define ONE_STEP
 #else
 #define ONE_STEP atomic
@@ -611,7 +612,7 @@ block:		/* section 5 */
 		/* blocked, at rest; section 9 */
 	atomic { ENTER; printf("@%d comes back from its block\n", me) };
 return_rule:
-#ifndef M_UNLOCKED
+#ifndef V_UNLOCKED
 	lock_context(me);
 #endif
 	ONE_STEP {
@@ -630,7 +631,7 @@ return_rule:
 			lower_idle();
 			hold_proc(me, v);
 			ok = 0; v = 0; spin = 0;
-#ifndef M_UNLOCKED
+#ifndef V_UNLOCKED
 			unlock_context();
 #endif
 			rest()
@@ -638,7 +639,7 @@ return_rule:
 		goto running
 	:: else ->
 		v = 0;
-#ifndef M_UNLOCKED
+#ifndef V_UNLOCKED
 		unlock_context()
 #endif
 	fi;
