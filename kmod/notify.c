@@ -85,7 +85,7 @@ static void sched_in(struct preempt_notifier *notifier, int cpu)
 	struct gsched_worker *worker = container_of(notifier, struct gsched_worker, notifier);
 
 	gsched_inject(GSCHED_POINT_IN);
-	/* Pairs with the one in the tick's look(): this CPU's note that it runs comes first. */
+	/* Pairs with the one in the tick's runs(): this CPU's note that it runs comes first. */
 	smp_mb();
 	if (READ_ONCE(worker->off))
 		gsched_tick_back(worker);
