@@ -86,23 +86,44 @@ static long order_write_pipe(struct puppet *p, long page)
 	return write(pipe_fd[1], (char *)page, 1);
 }
 
+/* A pipe whose lock c holds when it is told to, while it waits for a page. */
+struct holder {
+	struct puppet c;
+	char *page;
+	int uffd;
+};
+
+static bool holder_new(struct holder *h, struct ktx *k)
+{
+	if (pipe(pipe_fd))
+		return false;
+	h->uffd = k_uffd(&h->page, 4096);
+	puppet_new(&h->c, k);
+	return h->uffd >= 0;
+}
+
+static bool holder_holds(struct holder *h)
+{
+	puppet_start(&h->c, order_write_pipe, (long)h->page);
+	return until(puppet_asleep(&h->c));
+}
+
+static bool holder_lets_go(struct holder *h)
+{
+	return k_uffd_fill(h->uffd, h->page) >= 0 && puppet_finish(&h->c) == 1;
+}
+
 /*
  * A thread that blocks while it exits gives its proc away at any depth. Here a
  * closes a pipe and waits for its lock, which c holds while it waits for a page.
  */
 TEST_F(life, blocks_in_exit)
 {
-	struct puppet c;
-	char *page;
-	int uffd;
+	struct holder h;
 
-	ASSERT_EQ(0, pipe(pipe_fd));
-	uffd = k_uffd(&page, 4096);
-	ASSERT_LE(0, uffd);
-	puppet_new(&c, &self->k);
+	ASSERT_TRUE(holder_new(&h, &self->k));
 	ASSERT_EQ(0, puppet_run(&self->a, order_open_pipe_again, 0));
-	puppet_start(&c, order_write_pipe, (long)page);
-	ASSERT_TRUE(until(puppet_asleep(&c)));
+	ASSERT_TRUE(holder_holds(&h));
 
 	k_queue(&self->k, 0, 1);
 	EXPECT_EQ(0, self->a.slot->blocks);
@@ -114,8 +135,7 @@ TEST_F(life, blocks_in_exit)
 	/* It is blocked still, and exiting: no use in a grant. */
 	EXPECT_EQ(3, self->k.h->workers);
 	EXPECT_EQ(-ESRCH, k_unpark(&self->k, GSCHED_UNPARK_WORKER, self->a.w));
-	EXPECT_EQ(0, k_uffd_fill(uffd, page) < 0);
-	EXPECT_EQ(1, puppet_finish(&c));
+	EXPECT_TRUE(holder_lets_go(&h));
 	EXPECT_TRUE(until(self->k.h->workers == 2));
 	EXPECT_TRUE(k_idle_exact(&self->k, 1));
 }
@@ -123,19 +143,13 @@ TEST_F(life, blocks_in_exit)
 /* And what was latched for it, which it does not come to take. */
 TEST_F(life, latched_and_blocks_in_exit)
 {
-	struct puppet c;
-	char *page;
-	int uffd;
+	struct holder h;
 
-	ASSERT_EQ(0, pipe(pipe_fd));
-	uffd = k_uffd(&page, 4096);
-	ASSERT_LE(0, uffd);
-	puppet_new(&c, &self->k);
+	ASSERT_TRUE(holder_new(&h, &self->k));
 	ASSERT_EQ(0, puppet_run(&self->a, order_open_pipe_again, 0));
 	EXPECT_EQ(1, k_unpark(&self->k, GSCHED_UNPARK_WORKER, self->a.w));
 	EXPECT_EQ(self->a.w + 1, self->k.p[1].owner);
-	puppet_start(&c, order_write_pipe, (long)page);
-	ASSERT_TRUE(until(puppet_asleep(&c)));
+	ASSERT_TRUE(holder_holds(&h));
 
 	puppet_end(&self->a);
 	EXPECT_TRUE(until(self->k.p[1].owner == GSCHED_OWNER_IDLE));
@@ -143,8 +157,7 @@ TEST_F(life, latched_and_blocks_in_exit)
 	/* One block, of one proc; it is blocked still. */
 	EXPECT_EQ(1, self->a.slot->blocks);
 	EXPECT_EQ(3, self->k.h->workers);
-	EXPECT_EQ(0, k_uffd_fill(uffd, page) < 0);
-	EXPECT_EQ(1, puppet_finish(&c));
+	EXPECT_TRUE(holder_lets_go(&h));
 	EXPECT_TRUE(until(self->k.h->workers == 2));
 	EXPECT_TRUE(k_idle_exact(&self->k, 2));
 }
@@ -152,27 +165,21 @@ TEST_F(life, latched_and_blocks_in_exit)
 /* The same for one that holds no proc when it blocks there. */
 TEST_F(life, latched_without_proc)
 {
-	struct puppet c, d;
-	char *page;
-	int uffd;
+	struct holder h;
+	struct puppet d;
 
-	ASSERT_EQ(0, pipe(pipe_fd));
-	uffd = k_uffd(&page, 4096);
-	ASSERT_LE(0, uffd);
-	puppet_new(&c, &self->k);
+	ASSERT_TRUE(holder_new(&h, &self->k));
 	puppet_new(&d, &self->k);
 	ASSERT_EQ(0, puppet_run(&d, order_open_pipe_again, 0));
 	EXPECT_EQ(1, k_unpark(&self->k, GSCHED_UNPARK_WORKER, d.w));
 	EXPECT_EQ(d.w + 1, self->k.p[1].owner);
-	puppet_start(&c, order_write_pipe, (long)page);
-	ASSERT_TRUE(until(puppet_asleep(&c)));
+	ASSERT_TRUE(holder_holds(&h));
 
 	puppet_end(&d);
 	EXPECT_TRUE(until(self->k.p[1].owner == GSCHED_OWNER_IDLE));
 	EXPECT_EQ(0, d.slot->blocks);
 	EXPECT_EQ(4, self->k.h->workers);
-	EXPECT_EQ(0, k_uffd_fill(uffd, page) < 0);
-	EXPECT_EQ(1, puppet_finish(&c));
+	EXPECT_TRUE(holder_lets_go(&h));
 	EXPECT_TRUE(until(self->k.h->workers == 3));
 	EXPECT_TRUE(k_idle_exact(&self->k, 1));
 }
