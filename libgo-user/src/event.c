@@ -26,6 +26,7 @@
 
 #include "arch.h"
 #include "base/lock.h"
+#include "base/mmap.h"
 #include "base/syscall.h"
 
 #define RING 16384
@@ -47,17 +48,16 @@ static struct ring rings[GS_MAXPROCS + 1];
 static int ring_init(struct ring *r)
 {
 	const size_t size = RING * sizeof(struct gs_event);
-	long p;
+	void *p;
 
 	if (r->events)
 		return 0;
-	p = gs_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p < 0 && p > -4096)
-		return (int)p;
+	p = gs_mmap(size, 0);
+	if (!p)
+		return -ENOMEM;
 	/* now, for producers fault with a proc in hand; where that is unknown they do */
 	gs_syscall3(SYS_madvise, p, size, MADV_POPULATE_WRITE);
-	gs_store_release(&r->events, (struct gs_event *)p);
+	gs_store_release(&r->events, p);
 	return 0;
 }
 

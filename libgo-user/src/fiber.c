@@ -7,6 +7,7 @@
 
 #include "arch.h"
 #include "base/lock.h"
+#include "base/mmap.h"
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 
@@ -48,19 +49,17 @@ static struct gs_fiber *slab_take(void)
 /* Depth 0: maps memory. What another adds at the same time is used later. */
 static bool slab_grow(void)
 {
-	long p = gs_syscall6(SYS_mmap, 0, (long)CHUNK_SIZE, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct chunk *c = (struct chunk *)p;
+	struct chunk *c = gs_mmap(CHUNK_SIZE, 0);
 	bool pinned;
 
-	if (p < 0 && p > -4096)
+	if (!c)
 		return false;
 	pinned = gs_arch_pin_worker();
 	gs_lock_acquire(&lock);
 	if (chunks && chunks->used < CHUNK_FIBERS) {
 		gs_lock_release(&lock);
 		gs_arch_unpin_worker(pinned);
-		gs_syscall3(SYS_munmap, p, CHUNK_SIZE, 0);
+		gs_munmap(c, CHUNK_SIZE);
 		return true;
 	}
 	c->next = chunks;

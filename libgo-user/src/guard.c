@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "base/mmap.h"
 #include "base/syscall.h"
 
 #ifndef MADV_GUARD_INSTALL
@@ -99,19 +100,18 @@ static bool install(void *page)
 /* Several may find out at once, and find the same. */
 static enum gs_guard find_kind(void)
 {
-	long page = gs_syscall6(SYS_mmap, 0, GS_GUARD_SIZE, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *page = gs_mmap(GS_GUARD_SIZE, 0);
 	enum gs_guard found = GS_GUARD_MPROTECT;
 
 	/* no memory: the next one asks again */
-	if (page < 0 && page > -4096)
+	if (!page)
 		return GS_GUARD_AUTO;
-	if (install((void *)page)) {
+	if (install(page)) {
 		found = GS_GUARD_INSTALL;
-	} else if (get_uffd() >= 0 && enrol((void *)page, GS_GUARD_SIZE) && poison((void *)page)) {
+	} else if (get_uffd() >= 0 && enrol(page, GS_GUARD_SIZE) && poison(page)) {
 		found = GS_GUARD_POISON;
 	}
-	gs_syscall3(SYS_munmap, page, GS_GUARD_SIZE, 0);
+	gs_munmap(page, GS_GUARD_SIZE);
 	gs_store_relaxed(&kind, found);
 	return found;
 }

@@ -32,6 +32,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "base/mmap.h"
 #include "base/syscall.h"
 #include "poller.h"
 #include "sched_int.h"
@@ -67,14 +68,13 @@ static uint32_t nchunks;      /* atomic: those from here on were never made */
 static void *table_grow(void *where, size_t size)
 {
 	void *none = NULL, **word = where;
-	long p = gs_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = gs_mmap(size, MAP_NORESERVE);
 
-	if (p < 0 && p > -4096)
+	if (!p)
 		return NULL;
-	if (gs_cas_seq(word, &none, (void *)p))
-		return (void *)p;
-	gs_syscall3(SYS_munmap, p, size, 0);
+	if (gs_cas_seq(word, &none, p))
+		return p;
+	gs_munmap(p, size);
 	return none;
 }
 

@@ -82,6 +82,7 @@
 
 #include "arch.h"
 #include "backend.h"
+#include "base/mmap.h"
 #include "base/syscall.h"
 #include "event.h"
 #include "runq.h"
@@ -152,7 +153,7 @@ void gs_preempt_trampoline(struct gs_upcall_setup *setup)
 static int signal_stack(struct gs_worker *w)
 {
 	stack_t had = {.ss_flags = SS_DISABLE}, mine = {.ss_size = GS_SIGSTACK};
-	long p;
+	char *p;
 
 	/* a sanitizer may have given the thread one, and will take that back itself */
 	gs_syscall3(SYS_sigaltstack, NULL, &had, 0);
@@ -161,12 +162,11 @@ static int signal_stack(struct gs_worker *w)
 		w->signal_size = (uint32_t)had.ss_size;
 		return 0;
 	}
-	p = gs_syscall6(SYS_mmap, 0, GS_UPCALL_GUARD + GS_SIGSTACK, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p < 0 && p > -4096)
-		return (int)p;
+	p = gs_mmap(GS_UPCALL_GUARD + GS_SIGSTACK, 0);
+	if (!p)
+		return -ENOMEM;
 	gs_syscall3(SYS_mprotect, p, GS_UPCALL_GUARD, PROT_NONE);
-	w->signal_stack = (char *)p + GS_UPCALL_GUARD;
+	w->signal_stack = p + GS_UPCALL_GUARD;
 	w->signal_size = GS_SIGSTACK;
 	w->signal_ours = true;
 	mine.ss_sp = w->signal_stack;
@@ -204,8 +204,7 @@ void gs_preempt_detach(struct gs_worker *w)
 		const stack_t off = {.ss_flags = SS_DISABLE};
 
 		gs_syscall3(SYS_sigaltstack, &off, NULL, 0);
-		gs_syscall3(SYS_munmap, w->signal_stack - GS_UPCALL_GUARD,
-			    GS_UPCALL_GUARD + GS_SIGSTACK, 0);
+		gs_munmap(w->signal_stack - GS_UPCALL_GUARD, GS_UPCALL_GUARD + GS_SIGSTACK);
 		w->signal_ours = false;
 	}
 	if (!w->tls) {

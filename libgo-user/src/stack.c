@@ -22,6 +22,7 @@
 #include "arch.h"
 #include "base/fatal.h"
 #include "base/lock.h"
+#include "base/mmap.h"
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 #include "base/valgrind.h"
@@ -63,21 +64,6 @@ bool gs_stack_of_default(const struct gs_stack *s)
 	return s->size == default_size - GS_PAGE;
 }
 
-/* TSan must see these calls, or it takes memory used again for shared. */
-#ifdef GS_TSAN
-static long sys_mmap(size_t size, int flags)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-
-	return p == MAP_FAILED ? -ENOMEM : (long)p;
-}
-#define sys_munmap(p, size) munmap((p), (size))
-#else
-#define sys_mmap(size, flags)                                                                      \
-	gs_syscall6(SYS_mmap, 0, (long)(size), PROT_READ | PROT_WRITE, (flags), -1, 0)
-#define sys_munmap(p, size) gs_syscall3(SYS_munmap, (p), (size), 0)
-#endif
-
 #ifdef GS_RACE
 /* Another fiber's stack now: TSan forgets what was done with a page that is mapped anew. */
 void gs_race_new_stack(void *lo, unsigned long size)
@@ -92,13 +78,13 @@ void gs_race_new_stack(void *lo, unsigned long size)
 
 static void *map_stack(size_t size)
 {
-	long p = sys_mmap(size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK);
+	void *p = gs_mmap(size, MAP_NORESERVE | MAP_STACK);
 
-	if (p < 0 && p > -4096)
+	if (!p)
 		return NULL;
 	/* a huge page would commit 2 MiB for the first touch; old kernels may lack it */
 	gs_syscall3(SYS_madvise, p, size, MADV_NOHUGEPAGE);
-	return (void *)p;
+	return p;
 }
 
 /* Depth 0: touches the page. NULL: none, for a sanitizer sees overflows itself. */
@@ -161,8 +147,8 @@ static bool add_chunk(void)
 	before = -(uintptr_t)map & (default_size - 1);
 	chunk = map + before;
 	if (before)
-		gs_syscall3(SYS_munmap, map, before, 0);
-	gs_syscall3(SYS_munmap, chunk + size, default_size - before, 0);
+		gs_munmap(map, before);
+	gs_munmap(chunk + size, default_size - before);
 	gs_guard_region(chunk, size);
 	pinned = gs_arch_pin_worker();
 	gs_lock_acquire(&lock);
@@ -175,7 +161,7 @@ static bool add_chunk(void)
 	gs_arch_unpin_worker(pinned);
 	/* another was faster: its chunk will do */
 	if (chunk)
-		gs_syscall3(SYS_munmap, chunk, size, 0);
+		gs_munmap(chunk, size);
 	return true;
 }
 
@@ -221,7 +207,7 @@ static void reap(void)
 		enum gs_guard how = f->guard;
 
 		gs_valgrind_stack_gone(f->lo);
-		gs_syscall3(SYS_munmap, f->lo - GS_PAGE, f->size + GS_PAGE, 0);
+		gs_munmap(f->lo - GS_PAGE, f->size + GS_PAGE);
 		gs_guard_gone(how);
 		f = next;
 	}

@@ -42,6 +42,7 @@
 
 #include "arch.h"
 #include "base/lock.h"
+#include "base/mmap.h"
 #include "base/sanitizer.h"
 #include "base/syscall.h"
 #include "upcall.h"
@@ -139,14 +140,13 @@ uint32_t gs_tls_made(void)
 /* An upcall area above a guard page, and `more` bytes above it. */
 static char *map_area(size_t more)
 {
-	long p = gs_syscall6(SYS_mmap, 0, (long)(GUARD + GS_UPCALL_AREA + more),
-			     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = gs_mmap(GUARD + GS_UPCALL_AREA + more, 0);
 	char *top;
 
-	if (p < 0 && p > -4096)
+	if (!p)
 		return NULL;
 	gs_syscall3(SYS_mprotect, p, GUARD, PROT_NONE);
-	top = (char *)p + GUARD + GS_UPCALL_AREA;
+	top = p + GUARD + GS_UPCALL_AREA;
 	for (size_t i = 4096; i <= AREA_TOUCHED; i += 4096)
 		*(volatile char *)(top - i) = 0;
 	return top;
@@ -517,8 +517,7 @@ struct gs_tls *gs_tls_make(void)
 	t = (struct gs_tls *)area;
 	tp = (char *)((uintptr_t)(area + size - lay.tcb_size) & ~(uintptr_t)(lay.align - 1));
 	if (!lay.allocate_tls(tp)) {
-		gs_syscall3(SYS_munmap, area - GUARD - GS_UPCALL_AREA,
-			    GUARD + GS_UPCALL_AREA + size, 0);
+		gs_munmap(area - GUARD - GS_UPCALL_AREA, GUARD + GS_UPCALL_AREA + size);
 		return NULL;
 	}
 	word = (uintptr_t *)tp;

@@ -36,6 +36,7 @@
 #include "backend.h"
 #include "base/fatal.h"
 #include "base/sanitizer.h"
+#include "base/mmap.h"
 #include "base/syscall.h"
 #include "preempt.h"
 #include "runq.h"
@@ -208,7 +209,7 @@ static void end_worker(struct gs_worker *w)
 	gs_arch_set_slot(NULL);
 	gs_preempt_detach(w);
 	gs_syscall6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&old, 0, sizeof(old), 0, 0);
-	munmap(w, sizeof(*w));
+	gs_munmap(w, sizeof(*w));
 	gs_fetch_sub_seq(&nworkers, 1);
 	gs_spawner_wake();
 	gs_fetch_sub_seq(&gs_nthreads, 1);
@@ -248,7 +249,7 @@ static void *worker_main(void *arg)
 		if (w->excess)
 			(void)gs_worker_may_end();
 		gs_preempt_detach(w);
-		munmap(w, sizeof(*w));
+		gs_munmap(w, sizeof(*w));
 		first_result(err);
 		/* counted as starting until then, so that the spawner tries again, not at once */
 		gs_sleep(SPAWN_RETRY_NS);
@@ -294,8 +295,8 @@ static int make_worker(bool excess)
 	pthread_t thread;
 	int err;
 
-	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (w == MAP_FAILED)
+	w = gs_mmap(sizeof(*w), 0);
+	if (!w)
 		return -ENOMEM;
 	w->excess = excess;
 	pthread_attr_init(&attr);
@@ -306,7 +307,7 @@ static int make_worker(bool excess)
 	pthread_attr_destroy(&attr);
 	if (err) {
 		gs_fetch_sub_seq(&starting, 1);
-		munmap(w, sizeof(*w));
+		gs_munmap(w, sizeof(*w));
 		return -err;
 	}
 	gs_fetch_add_seq(&gs_nthreads, 1);
