@@ -2,9 +2,9 @@
 /*
  * Delays at one of the points of inject.h.
  *
- *	echo "NAME US" >/sys/kernel/debug/gsched/inject
+ *	echo "NAME[,NAME...] US" >/sys/kernel/debug/gsched/inject
  *
- * takes up to so many microseconds at each passage of that point from then on; "none 0" ends
+ * takes up to so many microseconds at each passage of these points from then on; "none 0" ends
  * that. Reading gives a line for each point: its name, and how often it was passed with a
  * delay since it was chosen.
  *
@@ -14,6 +14,7 @@
  */
 #ifdef GSCHED_INJECT
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/hash.h>
@@ -21,6 +22,7 @@
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/seq_file.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 #include "inject.h"
 
@@ -44,6 +46,7 @@ static const char * const names[GSCHED_NR_POINTS] = {
 	[GSCHED_POINT_REST]	= "rest",
 	[GSCHED_POINT_TICK]	= "tick",
 	[GSCHED_POINT_DETACH]	= "detach",
+	[GSCHED_POINT_ORPHAN]	= "orphan",
 };
 
 static uint fail_start;
@@ -51,7 +54,7 @@ module_param(fail_start, uint, 0444);
 MODULE_PARM_DESC(fail_start, "the allocation of the module's start that fails, 0 none");
 
 /* Both are read without a lock: a passage may take the old pair or a mixed one. */
-static unsigned int chosen;
+static unsigned int chosen; /* bits */
 static unsigned int delay_us;
 static atomic_t passed[GSCHED_NR_POINTS];
 
@@ -66,7 +69,7 @@ void gsched_inject(enum gsched_point point)
 {
 	u32 random;
 
-	if (likely(READ_ONCE(chosen) != point))
+	if (likely(!(READ_ONCE(chosen) & BIT(point))))
 		return;
 	random = hash_64(local_clock() + (unsigned long)&random, 32);
 	if (random % 4)
@@ -85,8 +88,8 @@ static int inject_show(struct seq_file *m, void *unused)
 
 static ssize_t inject_write(struct file *file, const char __user *from, size_t size, loff_t *pos)
 {
-	char text[32], name[16];
-	unsigned int us;
+	char text[64], list[48], *names_left = list, *name;
+	unsigned int us, set = 0;
 	int point;
 
 	if (size >= sizeof(text))
@@ -94,14 +97,20 @@ static ssize_t inject_write(struct file *file, const char __user *from, size_t s
 	if (copy_from_user(text, from, size))
 		return -EFAULT;
 	text[size] = '\0';
-	if (sscanf(text, "%15s %u", name, &us) != 2 || us > MAX_US)
+	if (sscanf(text, "%47s %u", list, &us) != 2 || us > MAX_US)
 		return -EINVAL;
-	point = match_string(names, GSCHED_NR_POINTS, name);
-	if (point < 0)
-		return point;
-	atomic_set(&passed[point], 0);
+	while ((name = strsep(&names_left, ","))) {
+		point = match_string(names, GSCHED_NR_POINTS, name);
+		if (point < 0)
+			return point;
+		if (point != GSCHED_POINT_NONE)
+			set |= BIT(point);
+	}
+	for (point = 0; point < GSCHED_NR_POINTS; point++)
+		if (set & BIT(point))
+			atomic_set(&passed[point], 0);
 	WRITE_ONCE(delay_us, us);
-	WRITE_ONCE(chosen, point);
+	WRITE_ONCE(chosen, set);
 	return size;
 }
 

@@ -59,6 +59,11 @@ enum gsched_point {
 	GSCHED_POINT_TICK,
 	/* DETACH: no notifier any more, and still a worker that others find. */
 	GSCHED_POINT_DETACH,
+	/*
+	 * Detach against kick. A worker was freed while its task work, which sends SIGURG, was
+	 * due, and that frees it (ring()). Only those who detach pass it: see also there.
+	 */
+	GSCHED_POINT_ORPHAN,
 	GSCHED_NR_POINTS
 };
 

@@ -72,6 +72,7 @@ static void ring(struct callback_head *head)
 
 	atomic_xchg(&worker->ringing, 0);
 	if (worker->orphan) {
+		gsched_inject(GSCHED_POINT_ORPHAN);
 		queue_work(gsched_wq, &worker->free);
 		return;
 	}

@@ -87,14 +87,54 @@ static void drive_good(void)
 	_exit(wrong);
 }
 
+/* All indices may be taken: those who end that way are free only after a while. */
+static void *come_and_go(void *unused)
+{
+	while (!__atomic_load_n(&chaos.stop, __ATOMIC_ACQUIRE)) {
+		long err = k_attach(&chaos.k);
+
+		if (err == -ENOSPC && !usleep(1000))
+			continue;
+		if (err >= 0)
+			err = k_acquire(&chaos.k);
+		if (err >= 0 || err == -EAGAIN)
+			err = k_detach(&chaos.k);
+		if (err)
+			abort();
+	}
+	return NULL;
+}
+
+/* Who comes, takes a proc, and goes is kicked all the time, by SIGURG. */
+static void drive_orphans(void)
+{
+	struct gsched_setup setup = k_setup_arg(2);
+	pthread_t t[2];
+	int i;
+
+	setup.features = GSCHED_F_SIGURG;
+	tramp_setup(&setup);
+	k_open_setup(&chaos.k, &setup);
+	for (i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, come_and_go, NULL);
+	while (!enough())
+		for (i = 0; i < 2; i++)
+			k_kick(&chaos.k, i);
+	__atomic_store_n(&chaos.stop, true, __ATOMIC_RELEASE);
+	for (i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	_exit(!until(truth_holds(&chaos.k)));
+}
+
 FIXTURE(point){};
 
 FIXTURE_VARIANT(point)
 {
 	const char *name;
 	unsigned int us;
-	bool ends;  /* only those who end pass it */
-	bool lacks; /* only those who find no proc do */
+	bool ends;	  /* only those who end pass it */
+	bool lacks;	  /* only those who find no proc do */
+	const char *from; /* only in the window of another point, and by SIGURG */
 };
 
 /* Some are passed under locks, with interrupts off: not for so long. */
@@ -119,6 +159,7 @@ POINT(tell, 100, .lacks = true);
 POINT(rest, 100);
 POINT(tick, 100);
 POINT(detach, 300, .ends = true);
+POINT(orphan, 300, .from = ",detach");
 
 FIXTURE_SETUP(point) {}
 
@@ -138,9 +179,11 @@ TEST_F(point, held_open)
 	if (only && strcmp(only, variant->name))
 		SKIP(return, "another point is asked for");
 	snprintf(point, sizeof(point), "%s", variant->name);
-	snprintf(text, sizeof(text), "%s %u", variant->name, variant->us);
+	snprintf(text, sizeof(text), "%s%s %u", variant->name, variant->from ?: "", variant->us);
 	ASSERT_TRUE(k_write(INJECT, text));
-	if (variant->lacks) {
+	if (variant->from) {
+		drive(drive_orphans, PASSES);
+	} else if (variant->lacks) {
 		drive(drive_good, PASSES);
 	} else {
 		if (!variant->ends)
@@ -154,7 +197,7 @@ TEST_F(point, held_open)
 TEST(all_points)
 {
 	static const char all[] =
-		" park wait handoff look wake leave free kick flag in return tell rest tick detach ";
+		" park wait handoff look wake leave free kick flag in return tell rest tick detach orphan ";
 	char line[64], name[16];
 	FILE *f = fopen(INJECT, "re");
 
