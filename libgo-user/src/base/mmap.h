@@ -2,9 +2,11 @@
 /*
  * Anonymous memory from the kernel, in pages.
  *
- * Raw system calls, as all of the scheduler's: no errno. TSan must see them, or it takes
- * memory that is used again for shared: what it saw a thread do with a page would stand
- * against whoever the kernel gives that page next.
+ * Raw system calls, as all of the scheduler's: no errno. SAN=thread must see them, or it
+ * takes memory that is used again for shared: what it saw a thread do with a page would stand
+ * against whoever the kernel gives that page next. To SAN=race a mapping is a write, and how
+ * the scheduler passes it on is no order there: it does not see them, and for a fiber's stack
+ * there is gs_race_new_stack().
  */
 #ifndef GS_BASE_MMAP_H
 #define GS_BASE_MMAP_H
@@ -17,7 +19,7 @@
 /* Zeroes, to be read and written; flags: MAP_*, besides private and anonymous. NULL: none. */
 static inline void *gs_mmap(size_t size, int flags)
 {
-#ifdef GS_TSAN
+#if defined(GS_TSAN) && !defined(GS_RACE)
 	int saved = errno;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1,
 		       0);
@@ -35,7 +37,7 @@ static inline void *gs_mmap(size_t size, int flags)
 /* Any pages of it: whole mappings, or parts. */
 static inline void gs_munmap(void *p, size_t size)
 {
-#ifdef GS_TSAN
+#if defined(GS_TSAN) && !defined(GS_RACE)
 	int saved = errno;
 
 	/* it forgets whole pages only, of what size says */
