@@ -134,8 +134,8 @@ struct gsched_seen {
  * @trampoline_size: I, bytes of its text
  * @slice_ns: I, the time slice
  * @sigurg: I, upcalls are made by SIGURG
- * @mutex: serialises ATTACH, SET_PROCS and the end of a worker's index
- * @index: M, worker indices in use
+ * @mutex: serialises ATTACH and SET_PROCS
+ * @index: worker indices in use: M sets one, the end of a worker clears it
  * @chunk: R, grown by ATTACH
  * @lock: innermost lock, see above
  * @nproc: L, procs in use
@@ -302,18 +302,20 @@ int gsched_proc_acquire(struct gsched_worker *worker);
 void gsched_proc_handoff(struct gsched_worker *worker, bool comes_back);
 bool gsched_proc_return(struct gsched_worker *worker);
 void gsched_proc_ring(struct gsched_worker *worker, u32 reason);
-bool gsched_proc_rung(struct gsched_worker *worker, bool masked);
+bool gsched_proc_rung(struct gsched_worker *worker, bool masked, bool restarts);
 void gsched_proc_told(struct gsched_worker *worker, u32 reason, enum gsched_refusal why);
 bool gsched_proc_heeded(struct gsched_worker *worker);
 void gsched_proc_leave(struct gsched_worker *worker);
 struct gsched_worker *gsched_proc_owner(struct gsched_context *context, unsigned int p);
 bool gsched_proc_wanted(struct gsched_context *context, unsigned int p);
+bool gsched_proc_left(struct gsched_context *context);
 bool gsched_proc_relief(struct gsched_context *context);
 
 /* tick.c */
 void gsched_tick_init(struct gsched_context *context);
 void gsched_tick_exit(struct gsched_context *context);
 void gsched_tick_need(struct gsched_context *context, unsigned int p);
+void gsched_tick_retired(struct gsched_context *context, unsigned int p);
 void gsched_tick_begin(const struct gsched_worker *worker);
 void gsched_tick_start(struct gsched_context *context);
 void gsched_tick_kick(struct gsched_context *context, u32 p);
@@ -327,6 +329,7 @@ u64 gsched_sample_get(void);
 /* worker.c */
 struct gsched_worker *gsched_worker_create(struct gsched_context *context);
 void gsched_worker_free(struct gsched_worker *worker);
+void gsched_worker_exit(void);
 int gsched_worker_wait(struct gsched_worker *worker, u64 deadline);
 
 /* context.c */

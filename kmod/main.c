@@ -51,6 +51,7 @@ static void __exit gsched_exit(void)
 	gsched_device_exit();
 	gsched_debug_exit();
 	destroy_workqueue(gsched_wq);
+	gsched_worker_exit();
 	gsched_notify_exit();
 }
 

@@ -206,6 +206,8 @@ static int put_proc(struct gsched_worker *worker)
 		return p;
 	}
 	set_owner(context, p, GSCHED_RETIRED);
+	/* Where all others have their fibers, nobody looks at what it leaves behind. */
+	gsched_tick_retired(context, p);
 	return find_idle(context, GSCHED_NONE);
 }
 
@@ -322,12 +324,16 @@ static void unlock_and_wake(struct gsched_context *context, struct gsched_worker
 {
 	struct task_struct *task = x ? get_task_struct(x->task) : NULL;
 
+	/* It has the proc, and sleeps: whoever preempts the two of us would have it wait. */
+	preempt_disable();
 	raw_spin_unlock_irq(&context->lock);
 	if (task) {
 		gsched_inject(GSCHED_POINT_WAKE);
 		wake_up_process(task);
-		put_task_struct(task);
 	}
+	preempt_enable();
+	if (task)
+		put_task_struct(task);
 }
 
 /* The same where the scheduler's locks may be held. */
@@ -784,10 +790,14 @@ void gsched_proc_ring(struct gsched_worker *worker, u32 reason)
  * gsched_proc_rung() - that has arrived
  * @worker: of the current thread, on its way to user mode
  * @masked: it blocks the signal, which will wait then
+ * @restarts: in a call that a handler would end: not now
+ *
+ * Who is lost is told when its thread is switched in the next time, see gsched_proc_return(),
+ * and who is to give way by the next tick.
  *
  * Return: true if the signal is to be sent.
  */
-bool gsched_proc_rung(struct gsched_worker *worker, bool masked)
+bool gsched_proc_rung(struct gsched_worker *worker, bool masked, bool restarts)
 {
 	struct gsched_context *context = worker->context;
 	u32 pending;
@@ -798,6 +808,10 @@ bool gsched_proc_rung(struct gsched_worker *worker, bool masked)
 	send = pending && !READ_ONCE(worker->slot->depth);
 	if (pending && !send)
 		count_refused(worker, pending, GSCHED_REFUSED_DEPTH);
+	if (send && restarts) {
+		count_refused(worker, pending, GSCHED_REFUSED_RESTART);
+		send = false;
+	}
 	if (send && masked)
 		count_refused(worker, pending, GSCHED_REFUSED_MASKED);
 	if (send)
@@ -890,6 +904,23 @@ bool gsched_proc_wanted(struct gsched_context *context, unsigned int p)
 {
 	lockdep_assert_held(&context->lock);
 	return near_demand(context, p) != DEMAND_NONE;
+}
+
+/**
+ * gsched_proc_left() - do fibers wait in the queue of a proc that is no more?
+ * @context: locked
+ *
+ * That is demand for all procs: nobody is scheduled where it is.
+ */
+bool gsched_proc_left(struct gsched_context *context)
+{
+	unsigned int p;
+
+	lockdep_assert_held(&context->lock);
+	for (p = context->nproc; p < context->procs_used; p++)
+		if (context->owner[p] == GSCHED_RETIRED && queued(context, p))
+			return true;
+	return false;
 }
 
 /**

@@ -121,8 +121,8 @@ static bool ask(struct gsched_context *context)
 	return true;
 }
 
-/* One proc; returns whether there is demand for it while it is held. */
-static bool look(struct gsched_context *context, unsigned int p, u64 now)
+/* One proc; returns whether there is demand for it while it is held. left: for any. */
+static bool look(struct gsched_context *context, unsigned int p, u64 now, bool left)
 {
 	struct gsched_worker *worker = gsched_proc_owner(context, p);
 	struct gsched_seen *seen = &context->seen[p];
@@ -136,7 +136,7 @@ static bool look(struct gsched_context *context, unsigned int p, u64 now)
 		seen->tick = tick;
 		seen->since = now;
 	}
-	if (!gsched_proc_wanted(context, p))
+	if (!left && !gsched_proc_wanted(context, p))
 		return false;
 	/* We saw it up to a period after it began. */
 	if (now - seen->since + period_ns(context) >= slice_ns(context) &&
@@ -151,11 +151,11 @@ static bool look_at_all(struct gsched_context *context)
 {
 	/* Under the lock: no slice that has begun begins after it. */
 	u64 now = ktime_get_ns();
-	bool wanted = false;
+	bool left = gsched_proc_left(context), wanted = false;
 	unsigned int p;
 
 	for (p = 0; p < context->procs_used; p++)
-		wanted |= look(context, p, now);
+		wanted |= look(context, p, now, left);
 	return wanted;
 }
 
@@ -236,7 +236,20 @@ void gsched_tick_rest(struct gsched_worker *worker)
  */
 void gsched_tick_need(struct gsched_context *context, unsigned int p)
 {
-	if (context->resting || (!context->ticking && gsched_proc_wanted(context, p)))
+	if (!context->resting && context->ticking)
+		return;
+	if (context->resting || gsched_proc_wanted(context, p) || gsched_proc_left(context))
+		start(context);
+}
+
+/**
+ * gsched_tick_retired() - a proc has retired: start the tick if its queue is not empty
+ * @context: locked
+ * @p: the proc; the change of its owner is a full barrier, which orders the look
+ */
+void gsched_tick_retired(struct gsched_context *context, unsigned int p)
+{
+	if ((context->resting || !context->ticking) && gsched_proc_left(context))
 		start(context);
 }
 

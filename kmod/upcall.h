@@ -39,6 +39,15 @@ enum gsched_refusal {
 	GSCHED_NR_REFUSALS
 };
 
+#ifdef CONFIG_X86_64
+bool gsched_upcall_restarts(const struct pt_regs *regs);
+#else
+static inline bool gsched_upcall_restarts(const struct pt_regs *regs)
+{
+	return false;
+}
+#endif
+
 #if GSCHED_REDIRECT
 /* Interrupts off, last thing before user mode. */
 enum gsched_refusal gsched_upcall(struct gsched_worker *worker, u32 reason);

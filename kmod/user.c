@@ -12,8 +12,8 @@
 #include <linux/err.h>
 #include <linux/list.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uidgid.h>
 #include <linux/user_namespace.h>
 #include "gsched.h"
@@ -34,7 +34,7 @@ struct gsched_user {
 	unsigned int contexts;
 };
 
-static DEFINE_MUTEX(mutex);	/* for all here */
+static DEFINE_SPINLOCK(lock);	/* for all here; others wait for it: nothing slow */
 static LIST_HEAD(users);
 
 static kuid_t payer(void)
@@ -52,15 +52,11 @@ static struct gsched_user *find(kuid_t uid)
 {
 	struct gsched_user *user;
 
+	lockdep_assert_held(&lock);
 	list_for_each_entry(user, &users, node)
 		if (uid_eq(user->uid, uid))
 			return user;
-	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
-	if (!user)
-		return NULL;
-	user->uid = uid;
-	list_add(&user->node, &users);
-	return user;
+	return NULL;
 }
 
 /**
@@ -70,25 +66,34 @@ static struct gsched_user *find(kuid_t uid)
  */
 struct gsched_user *gsched_user_charge(void)
 {
+	struct gsched_user *user, *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	unsigned int max = READ_ONCE(max_contexts);
-	struct gsched_user *user;
+	bool unlimited = false;
 
-	mutex_lock(&mutex);
-	user = find(payer());
-	if (!user) {
-		user = ERR_PTR(-ENOMEM);
-	} else if (user->contexts < max || capable(CAP_SYS_RESOURCE)) {
+	if (!fresh)
+		return ERR_PTR(-ENOMEM);
+	fresh->uid = payer();
+	for (;;) {
+		spin_lock(&lock);
+		user = find(fresh->uid);
+		if (unlimited || (user ? user->contexts : 0) < max)
+			break;
+		spin_unlock(&lock);
 		/* Asked only of who needs it: the audit log notes a refusal. */
-		user->contexts++;
-	} else {
-		/* With a limit of 0 it may be new. */
-		if (!user->contexts) {
-			list_del(&user->node);
-			kfree(user);
+		unlimited = capable(CAP_SYS_RESOURCE);
+		if (!unlimited) {
+			kfree(fresh);
+			return ERR_PTR(-EUSERS);
 		}
-		user = ERR_PTR(-EUSERS);
 	}
-	mutex_unlock(&mutex);
+	if (!user) {
+		list_add(&fresh->node, &users);
+		user = fresh;
+		fresh = NULL;
+	}
+	user->contexts++;
+	spin_unlock(&lock);
+	kfree(fresh);
 	return user;
 }
 
@@ -98,10 +103,13 @@ struct gsched_user *gsched_user_charge(void)
  */
 void gsched_user_uncharge(struct gsched_user *user)
 {
-	mutex_lock(&mutex);
-	if (!--user->contexts) {
+	bool last;
+
+	spin_lock(&lock);
+	last = !--user->contexts;
+	if (last)
 		list_del(&user->node);
+	spin_unlock(&lock);
+	if (last)
 		kfree(user);
-	}
-	mutex_unlock(&mutex);
 }

@@ -23,12 +23,15 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
+#include <asm/syscall.h>
 #include "compat.h"
 #include "gsched.h"
 #include "inject.h"
 #include "trace.h"
+#include "upcall.h"
 
 /* How late a deadline may be, so that timers of several workers may fire at once. */
 #define SLACK_NS	(10 * NSEC_PER_USEC)
@@ -53,6 +56,8 @@ static void wake(struct irq_work *work)
  * Forbidden: a reason is pending, and neither is ring() to come nor has it seen it. depth is
  * the thread's own: where it is raised, the runtime looks at pending when it lowers it.
  */
+static bool orphans;	/* there was one: set by ring(), read when the module goes */
+
 static void signal(struct irq_work *work)
 {
 	struct gsched_worker *worker = container_of(work, struct gsched_worker, signal);
@@ -64,6 +69,23 @@ static void signal(struct irq_work *work)
 		atomic_set(&worker->ringing, 0);
 }
 
+/*
+ * A call that was woken by no signal of the program's, but by a debugger, a stop, the freezer,
+ * or io_uring, begins anew or goes on unseen. A handler would end it, SA_RESTART or not.
+ */
+static bool call_goes_on(void)
+{
+	const struct pt_regs *regs = task_pt_regs(current);
+	long err;
+
+	if (syscall_get_nr(current, (struct pt_regs *)regs) >= 0) {
+		err = syscall_get_error(current, (struct pt_regs *)regs);
+		if (err == -ERESTARTNOHAND || err == -ERESTART_RESTARTBLOCK)
+			return true;
+	}
+	return gsched_upcall_restarts(regs);
+}
+
 static void ring(struct callback_head *head)
 {
 	struct gsched_worker *worker = container_of(head, struct gsched_worker, ring);
@@ -73,6 +95,7 @@ static void ring(struct callback_head *head)
 	atomic_xchg(&worker->ringing, 0);
 	if (worker->orphan) {
 		gsched_inject(GSCHED_POINT_ORPHAN);
+		WRITE_ONCE(orphans, true);
 		queue_work(gsched_wq, &worker->free);
 		return;
 	}
@@ -83,7 +106,7 @@ static void ring(struct callback_head *head)
 		gsched_tick_rest(worker);
 		local_irq_enable();
 	}
-	if (!gsched_proc_rung(worker, masked))
+	if (!gsched_proc_rung(worker, masked, call_goes_on()))
 		return;
 	clear_siginfo(&info);
 	info.si_signo = SIGURG;
@@ -96,11 +119,7 @@ static void free_work(struct work_struct *work)
 {
 	struct gsched_worker *worker = container_of(work, struct gsched_worker, free);
 
-	/* The last instructions of ring() may be all that its context still keeps loaded. */
-	if (worker->orphan) {
-		synchronize_rcu_tasks();
-		worker->orphan = false;
-	}
+	worker->orphan = false;
 	gsched_worker_free(worker);
 }
 
@@ -136,8 +155,20 @@ static int slot_get(struct gsched_context *context)
 		/* Pairs with shared.c:gsched_shared_mmap() and context.c. */
 		smp_store_release(&context->chunk[id / GSCHED_CHUNK_SLOTS], chunk);
 	}
-	__set_bit(id, context->index);
+	/* Only we set bits. Pairs with the release in gsched_worker_free(). */
+	test_and_set_bit(id, context->index);
 	return id;
+}
+
+/**
+ * gsched_worker_exit() - the module goes, without workers
+ *
+ * The last instructions of a ring() may be all that is left of its context.
+ */
+void gsched_worker_exit(void)
+{
+	if (READ_ONCE(orphans))
+		synchronize_rcu_tasks();
 }
 
 /**
@@ -211,9 +242,8 @@ void gsched_worker_free(struct gsched_worker *worker)
 		worker->orphan = true;
 		return;
 	}
-	mutex_lock(&context->mutex);
-	__clear_bit(worker->id, context->index);
-	mutex_unlock(&context->mutex);
+	/* No mutex: whoever holds it may be slow, and others' workers wait behind this one. */
+	clear_bit_unlock(worker->id, context->index);
 	put_task_struct(worker->task);
 	/* PREEMPT_RT looks at an irq_work once more after irq_work_sync() may return. */
 	kfree_rcu(worker, rcu);

@@ -147,10 +147,19 @@ static bool become_spinner(void)
 	return gs_cas_seq(&header.spinning, &none, 1);
 }
 
-/* Section 4, a to c. */
+/* Do fibers wait in the queue of a proc that is no more? Nobody is scheduled there. */
+static bool left_behind(void)
+{
+	for (uint32_t p = header.nproc; p < header.procs_used; p++)
+		if (owner_of(p) == GS_RETIRED && !queue_empty(p))
+			return true;
+	return false;
+}
+
+/* Section 4, a to c, and what is left behind (12). */
 static bool wanted(uint32_t p)
 {
-	return !queue_empty(p) || shared_demand();
+	return !queue_empty(p) || shared_demand() || left_behind();
 }
 
 static void count(uint64_t *n)
@@ -330,6 +339,9 @@ static struct pworker *offer_any(void)
 	for (uint32_t p = 0; p < header.nproc; p++)
 		if (owner_of(p) == 0)
 			return offer(p);
+	/* all others have their fibers, and nobody looks there */
+	if (!header.ticking && left_behind())
+		start_ticking();
 	return NULL;
 }
 

@@ -763,7 +763,8 @@ void gs_yield(void)
 		       : NULL;
 	if (gs_likely(next != NULL))
 		park_fiber_to(w, next, commit_yield, NULL, GS_WAIT_YIELD, false);
-	else if (gs_sched_has_work(w) || some_retired())
+	else if (some_retired() || gs_sched_has_work(w))
+		/* where there are fewer procs than there were, this one may be too many */
 		gs_park_on(w, commit_yield, NULL, GS_WAIT_YIELD);
 	gs_leave_worker();
 }
@@ -1092,6 +1093,9 @@ bool gs_sched_has_work(struct gs_worker *w)
 {
 	struct gs_proc *p = gs_proc_of(w);
 
+	/* theirs is nobody's turn otherwise while the others compute */
+	if (p && gs_unlikely(some_retired()))
+		drain_retired(gs_load_relaxed(&gs_hdr->nproc));
 	return gs_load_relaxed(&gs_hdr->global_len) || gs_load_relaxed(&gs_hdr->express_len) ||
 	       gs_load_relaxed(&gs_hdr->bound_runnable) || (p && !gs_runq_empty(p));
 }

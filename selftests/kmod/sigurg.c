@@ -285,6 +285,49 @@ TEST_F(sigurg, lost)
 	EXPECT_EQ(0, strays);
 }
 
+static long order_sleep(struct puppet *p, long ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+	long r;
+
+	user_begin(p, 0);
+	r = syscall(SYS_nanosleep, &t, NULL) ? -errno : 0;
+	spin();
+	user_end(p);
+	return r;
+}
+
+/* Stopped by job control until it is seen to be, in a process of its own, and let go on. */
+static bool stop_and_continue(void)
+{
+	pid_t me_ = getpid(), child = fork();
+	int status;
+
+	if (!child) {
+		kill(me_, SIGSTOP);
+		_exit(!until(task_state(me_, me_) == 'T') || kill(me_, SIGCONT));
+	}
+	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+/* Job control wakes it, it is lost then: but the call, which SA_RESTART does not help, goes on. */
+TEST_F(sigurg, lost_in_a_stop)
+{
+	const long ms = 2000;
+	struct puppet *a = &self->a;
+
+	puppet_start(a, order_sleep, ms);
+	ASSERT_TRUE(until(a->slot->blocks == 1));
+	ASSERT_EQ(0, puppet_run(&self->b, order_acquire, 0));
+	ASSERT_TRUE(stop_and_continue());
+	EXPECT_TRUE(until(k_fdinfo(&self->k, "refused-restart") >= 1));
+	EXPECT_EQ(0, LOAD(self->seen.n));
+	EXPECT_TRUE(until(LOAD(self->seen.told) == 1));
+	EXPECT_EQ(GSCHED_LOST, self->seen.reason);
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(a));
+}
+
 /* A handler that could not act upon it hears of it again. */
 TEST_F(sigurg, lost_again)
 {

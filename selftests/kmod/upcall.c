@@ -714,6 +714,33 @@ TEST_F(upcall, refused_in_tail)
 
 /* ------------------------------------------------------------------------- */
 
+/* A queue that a retired proc left behind is demand for all: nobody is scheduled there. */
+TEST_F(upcall, retired_queue)
+{
+	struct ktx *k = &self->k;
+	struct seen others = {0};
+
+	ASSERT_EQ(0, pipe(pipefd));
+	EXPECT_EQ(1, k_set_procs(k, 2));
+	ASSERT_EQ(1, puppet_run(&self->b, order_prepare, (long)&others));
+	ASSERT_TRUE(puppet_standby(&self->c));
+	puppet_start(&self->a, order_spin, 0);
+	ASSERT_TRUE(until(self->a.slot->depth == 0));
+	k_queue(k, 1, 1);
+	EXPECT_EQ(2, k_set_procs(k, 1));
+	/* its owner serves it still, and nobody else's */
+	EXPECT_EQ(0, k->h->ticking);
+	puppet_start(&self->b, order_read, 0);
+	EXPECT_TRUE(until(upcalls(self) > 2));
+	EXPECT_EQ(GSCHED_PREEMPT, self->seen.reason);
+	k_drain(k, 1);
+	EXPECT_TRUE(until(k->h->ticking == 0));
+	STORE(stop, 1);
+	EXPECT_EQ(0, puppet_finish(&self->a));
+	EXPECT_EQ(1, write(pipefd[1], "x", 1));
+	puppet_finish(&self->b);
+}
+
 /* Alone a fiber is left alone; when others wait, and can be served, its slice ends. */
 TEST_F(upcall, slice)
 {

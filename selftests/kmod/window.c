@@ -87,14 +87,11 @@ static void drive_good(void)
 	_exit(wrong);
 }
 
-/* All indices may be taken: those who end that way are free only after a while. */
 static void *come_and_go(void *unused)
 {
 	while (!__atomic_load_n(&chaos.stop, __ATOMIC_ACQUIRE)) {
 		long err = k_attach(&chaos.k);
 
-		if (err == -ENOSPC && !usleep(1000))
-			continue;
 		if (err >= 0)
 			err = k_acquire(&chaos.k);
 		if (err >= 0 || err == -EAGAIN)

@@ -5,12 +5,12 @@
 #include <limits.h>
 #include <pthread.h>
 
-#include "util.h"
+#include "interrupts.h"
 
 static long done; /* atomic */
 static int stop;  /* atomic */
 
-static void nothing(void *arg) {}
+static void no_work(void *arg) {}
 
 /* gs_max_procs: what the environment says; <= 0 only asks; at most 256 */
 TEST(get_and_set)
@@ -22,7 +22,7 @@ TEST(get_and_set)
 	EXPECT_EQ(5, gs_max_procs(1));
 	EXPECT_EQ(1, gs_max_procs(100000));
 	EXPECT_EQ(256, gs_max_procs(2));
-	RUN(nothing, NULL);
+	RUN(no_work, NULL);
 	EXPECT_EQ(2, gs_max_procs(0));
 }
 
@@ -216,6 +216,17 @@ static void leave_queue(void *arg)
 	gs_blocking_end();
 }
 
+/* Calls no_work of the library's but the clock. */
+static bool hog_until_done(void)
+{
+	int64_t end = gs_now() + ut_limit(UT_WAIT * SEC);
+
+	while (LOAD(done) != 13 && gs_now() < end)
+		;
+	return LOAD(done) == 13;
+}
+
+/* arg: one that computes, not NULL */
 static void strand_by_block(void *arg)
 {
 	bool ok;
@@ -230,7 +241,10 @@ static void strand_by_block(void *arg)
 		gs_max_procs(1);
 		while (LOAD(phase) != 2)
 			;
-		ok = UNTIL(LOAD(done) == 13);
+		if (arg)
+			ok = CHECK(hog_until_done());
+		else
+			ok = UNTIL(LOAD(done) == 13);
 		STORE(phase, 3);
 		if (!ok || !UNTIL(gs_num_fibers() == 1))
 			break;
@@ -241,6 +255,13 @@ static void strand_by_block(void *arg)
 TEST(queue_left_by_a_block)
 {
 	RUN(strand_by_block, NULL);
+}
+
+/* the same where the only other fiber computes: it is interrupted for that queue */
+TEST(queue_left_to_a_hog)
+{
+	NEEDS_INTERRUPTS(2, 1000, "travel");
+	RUN(strand_by_block, &done);
 }
 
 static void nap(void *arg)
@@ -320,7 +341,7 @@ TEST(max_threads_get_and_set)
 	EXPECT_EQ(10000, gs_set_max_threads(50));
 	EXPECT_EQ(50, gs_set_max_threads(0));
 	setenv("GSCHED_MAXTHREADS", "77", 1);
-	RUN(nothing, NULL);
+	RUN(no_work, NULL);
 	EXPECT_EQ(77, gs_set_max_threads(0));
 }
 
@@ -390,7 +411,7 @@ TEST(max_threads_delays)
 
 static void *raise_cap(void *arg)
 {
-	/* nothing comes back: only a higher cap lets the others go on */
+	/* no_work comes back: only a higher cap lets the others go on */
 	UNTIL(LOAD(blocked) == 5);
 	gs_set_max_threads(100);
 	if (UNTIL(LOAD(blocked) == 20))
@@ -463,7 +484,7 @@ static void ask(void *arg)
 	for (i = 0; !LOAD(stop); i++) {
 		gs_chan_send(c, &i);
 		ADD(passes[me], 1);
-		gs_go(nothing, NULL);
+		gs_go(no_work, NULL);
 	}
 	gs_chan_close(c);
 }

@@ -24,7 +24,7 @@
  * 2. The shared area
  * ------------------
  * Kernel memory, charged to the memory cgroup, mapped with mmap (shared,
- * readable and writable, never inherited by fork): the head (struct
+ * readable and writable, not inherited by fork): the head (struct
  * gsched_header and GSCHED_MAXPROCS struct gsched_proc) at GSCHED_OFF_HEAD,
  * and struct gsched_slot in chunks of GSCHED_CHUNK_SLOTS at GSCHED_OFF_CHUNK(n)
  * as workers attach. Every word can be scribbled over by the program; that
@@ -264,7 +264,9 @@
  * counts under d of section 4, for every index below GSCHED_MAXPROCS that was
  * ever in use (header.procs_used). So whenever a proc becomes retired, any
  * idle one is offered in its place as in (2)-(3) of hand-off, and each one that
- * SET_PROCS makes idle is offered, too.
+ * SET_PROCS makes idle is offered, too. Where none is idle the tick (10) starts:
+ * a queue that a retired proc left behind is demand for every owner, and user
+ * space empties it when one of them gives way.
  *
  * 13. Lifetime
  * ------------

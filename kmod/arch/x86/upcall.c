@@ -20,20 +20,21 @@
 #include "../../gsched.h"
 #include "../../upcall.h"
 
-#if GSCHED_REDIRECT
-
 #define INSN_SYSCALL	0x050f
 #define INSN_INT80	0x80cd
 #define IA32_NR_RESTART	0
 
-/*
- * Will restart_syscall be called next? The block it goes on with belongs to the thread, not
- * to the fiber. The kernel may have just arranged that, on the way out of a call; or the
- * thread had come back to user mode already, and an interrupt was there before the
+/**
+ * gsched_upcall_restarts() - will restart_syscall be called next?
+ * @regs: what the current thread has in user mode
+ *
+ * The block it goes on with belongs to the thread, not to the fiber, and a signal's handler
+ * makes an error of it. The kernel may have just arranged that, on the way out of a call; or
+ * the thread had come back to user mode already, and an interrupt was there before the
  * instruction that makes the call. That may be the one of 32-bit code in 64-bit code, too,
  * with the number it has there, which many a call returns.
  */
-static bool restarts(const struct pt_regs *regs)
+bool gsched_upcall_restarts(const struct pt_regs *regs)
 {
 	bool native = (regs->ax & ~__X32_SYSCALL_BIT) == __NR_restart_syscall;
 	u16 next;
@@ -46,6 +47,8 @@ static bool restarts(const struct pt_regs *regs)
 		return native;
 	return native ? next == INSN_SYSCALL : next == INSN_INT80;
 }
+
+#if GSCHED_REDIRECT
 
 /**
  * gsched_upcall_check() - would an upcall be refused?
@@ -75,7 +78,7 @@ enum gsched_refusal gsched_upcall_check(const struct gsched_worker *worker,
 		return GSCHED_REFUSED_SIGSTACK;
 	if ((regs->flags & X86_EFLAGS_TF) || test_thread_flag(TIF_SINGLESTEP))
 		return GSCHED_REFUSED_STEP;
-	if (restarts(regs))
+	if (gsched_upcall_restarts(regs))
 		return GSCHED_REFUSED_RESTART;
 	if (regs->ip - context->trampoline < context->trampoline_size)
 		return GSCHED_REFUSED_TAIL;
