@@ -582,6 +582,9 @@ TEST(slow_disk)
 
 	if (!slow_disk_possible())
 		SKIP(return, "no network block devices here");
+	/* lockdep has a report of nbd's own about a disk in a mapping, and stops after it */
+	if (!access("/proc/lockdep", F_OK))
+		SKIP(return, "lockdep");
 	ut_set_procs(2);
 	ASSERT_EQ(0, pipe2(tell, O_CLOEXEC));
 	pid = fork();
